@@ -1,0 +1,88 @@
+"""The plan: what has to change on a host, in which order, and what cannot be known yet.
+
+A plan is a value. It is made from what roles want and what the survey read, touches nothing, and
+is all that an engine gets to see. A stage ends where the future is unknown (a repository whose
+packages were never listed, a package that brings the file to be merged, a reboot); what lies
+behind is ``Unknown`` and is surveyed and planned anew when it is reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aiprov.resources import Absent, File, Resource, State, address, kind
+
+FORMAT_VERSION = "1.0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desired:
+    """A resource that a role wants."""
+
+    role: str
+    resource: Resource
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One thing to do on one host.
+
+    ``before`` and ``after`` are states with the same keys (``before`` may have more). The
+    resource is *resolved*: a ``File`` has its full content (no ``Merge``), a ``Package`` the exact
+    version to install or ``None``. ``keep_previous`` tells the engine to keep the file that is
+    there now at ``previous_path`` before the new one is put in place. ``rollback`` is what a
+    ``Service`` change puts back, by the same engine, when the service does not come up again.
+    """
+
+    role: str
+    resource: Resource
+    before: State
+    after: State
+    reason: str
+    keep_previous: bool = False
+    rollback: tuple[File | Absent, ...] = ()
+
+    @property
+    def address(self) -> str:
+        return address(self.resource)
+
+    @property
+    def kind(self) -> str:
+        return kind(self.resource)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unknown:
+    """A wanted resource whose change cannot be known until something else has happened."""
+
+    role: str
+    resource: Resource
+    until: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """A role that this host has no use for, and why."""
+
+    role: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostPlan:
+    """One host's plan: the stage that can be applied now, and what lies behind it."""
+
+    host: str
+    changes: tuple[Change, ...] = ()
+    unknown: tuple[Unknown, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    unchanged: int = 0
+
+    @property
+    def empty(self) -> bool:
+        return not self.changes and not self.unknown
+
+
+HostState = Mapping[str, State]
+"""A host's state by the address of the resource that asks for it."""

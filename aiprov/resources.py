@@ -1,0 +1,376 @@
+"""The whole vocabulary: what a host can be asked to have. A closed union of frozen values.
+
+A resource is identified by its ``address``, such as ``File[/etc/hosts]``. It says what should be
+so and knows nothing about how: engines realise it, ``survey`` reads it, ``plan`` compares it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Argv = tuple[str, ...]
+"""A command as its arguments. There is no shell anywhere between this and ``execve``."""
+
+STAGED = "{staged}"
+"""In ``File.validate``: stands for the path where the new content lies before it is in place."""
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A value that must never be shown. Its ``repr`` hides it and no JSON encoder accepts it."""
+
+    _value: str
+
+    def reveal(self) -> str:
+        """The value itself: for the one place that writes it to the host."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge:
+    """Content owned by key: the keys given here are set, every other key of the file is kept.
+
+    ``values`` is a nested mapping; mappings merge, any other value (lists too) replaces, and
+    ``None`` removes the key. A ``Secret`` may stand for any string.
+    ``base`` is the content to merge into when the file does not exist yet.
+    """
+
+    format: Literal["json", "toml"]
+    values: Mapping[str, Any]
+    base: str = ""
+
+
+# ---------------------------------------------------------------- questions a host can answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Succeeds:
+    """True when the command exits 0. The command must only read."""
+
+    argv: Argv
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathExists:
+    """True when something is at the path. ``absent`` turns the question round."""
+
+    path: str
+    absent: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpToDate:
+    """True when ``output`` exists and is at least as new as every one of ``inputs``.
+
+    Compares change times (ctime) on the host. Inputs that do not exist are left out.
+    """
+
+    output: str
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BootedWith:
+    """True when the running kernel's command line has the argument."""
+
+    argument: str
+
+
+Question = Succeeds | PathExists | UpToDate | BootedWith
+
+# ---------------------------------------------------------------- resources
+
+
+@dataclass(frozen=True, kw_only=True)
+class AptRepository:
+    """A deb822 source with its key beside it, both plain files, and its package lists fetched.
+
+    ``key`` is the ASCII-armoured public key (``None``: ``signed_by`` names a keyring that exists).
+    """
+
+    name: str
+    uris: tuple[str, ...]
+    suites: tuple[str, ...]
+    components: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
+    key: str | None = None
+    signed_by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DnfRepository:
+    """A ``.repo`` file with its key beside it, both plain files."""
+
+    name: str
+    description: str
+    baseurl: str
+    key: str | None = None
+    gpgcheck: bool = True
+    module_hotfixes: bool = False
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A package of the host's own package manager.
+
+    ``version``: ``None`` is any installed version; otherwise the upstream version or a dotted
+    prefix of it (``29.4`` is met by ``5:29.4.3-1~debian.12``). The exact package version is
+    resolved from the repository's metadata, never built. ``hold``: ``None`` is not managed.
+    """
+
+    name: str
+    version: str | None = None
+    hold: bool | None = None
+    absent: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A regular file. Written atomically; ``validate`` runs first, on the staged content.
+
+    ``delivered_by``: the package that brings a first version of the file. While that package is
+    not installed, what a ``Merge`` gives is unknown, so the file waits for the next stage.
+    """
+
+    path: str
+    content: str | Secret | Merge
+    mode: int = 0o644
+    owner: str = "root"
+    group: str = "root"
+    validate: Argv | None = None
+    delivered_by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Directory:
+    """A directory (not its content)."""
+
+    path: str
+    mode: int = 0o755
+    owner: str = "root"
+    group: str = "root"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A symbolic link."""
+
+    path: str
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Absent:
+    """Nothing is at the path: a file, link or empty directory is removed, never a full one."""
+
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelModule:
+    """A module that is loaded now and at every boot (``/etc/modules-load.d``)."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sysctl:
+    """A kernel parameter, live and at every boot (``/etc/sysctl.d``, one file a key)."""
+
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelArgument:
+    """An argument on the kernel's command line from the next boot on. ``Reboot`` makes it real."""
+
+    argument: str
+    absent: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A systemd unit. ``None`` is not managed.
+
+    ``name`` is a full unit name (``docker.service``). ``restart_on``: paths of configuration
+    files; when one of them changes, or changed after the unit started, the unit is restarted once
+    at the end of its stage. Does it not come back, those files are put back as they were.
+    """
+
+    name: str
+    enabled: bool | None = None
+    running: bool | None = None
+    masked: bool | None = None
+    restart_on: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class User:
+    """A local account. ``None`` is not managed. ``groups`` are added to, never taken away from."""
+
+    name: str
+    uid: int | None = None
+    group: str | None = None
+    groups: tuple[str, ...] = ()
+    home: str | None = None
+    shell: str | None = None
+    system: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A local group."""
+
+    name: str
+    gid: int | None = None
+    system: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command that is run unless the question answers yes, or when one of ``after`` changes.
+
+    ``after`` holds addresses of resources (``File[/etc/x]``).
+    """
+
+    name: str
+    argv: Argv
+    unless: Question
+    after: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reboot:
+    """A reboot, proven by a new boot id, unless the question answers yes; or after a change."""
+
+    name: str
+    unless: Question
+    after: tuple[str, ...] = ()
+    timeout_s: int = 900
+
+
+Resource = (
+    AptRepository
+    | DnfRepository
+    | Package
+    | File
+    | Directory
+    | Link
+    | Absent
+    | KernelModule
+    | Sysctl
+    | KernelArgument
+    | Service
+    | User
+    | Group
+    | Command
+    | Reboot
+)
+
+State = Mapping[str, Any]
+"""What is so: flat plain data (bool, int, str, list of str, ``None``), same keys for one kind."""
+
+_KEYS: dict[type, str] = {
+    **dict.fromkeys((AptRepository, DnfRepository, Package, KernelModule), "name"),
+    **dict.fromkeys((Service, User, Group, Command, Reboot), "name"),
+    **dict.fromkeys((File, Directory, Link, Absent), "path"),
+    Sysctl: "key",
+    KernelArgument: "argument",
+}
+
+
+def kind(resource: Resource) -> str:
+    """The resource's kind as users see it: the name of its class."""
+    return type(resource).__name__
+
+
+def address(resource: Resource) -> str:
+    """The one name of a resource on a host: ``File[/etc/hosts]``."""
+    return f"{kind(resource)}[{getattr(resource, _KEYS[type(resource)])}]"
+
+
+# ---------------------------------------------------------------- the files behind some kinds
+# Every engine writes these same bytes, and the survey reads them back.
+
+
+def repository_files(repository: AptRepository | DnfRepository) -> tuple[File, ...]:
+    """The plain files that make a repository: the source and, where one is given, its key."""
+    if isinstance(repository, AptRepository):
+        return _apt_files(repository)
+    return _dnf_files(repository)
+
+
+def _apt_files(repository: AptRepository) -> tuple[File, ...]:
+    keyring = f"/etc/apt/keyrings/{repository.name}.asc"
+    signed_by = keyring if repository.key is not None else repository.signed_by
+    fields = {
+        "Types": "deb",
+        "URIs": " ".join(repository.uris),
+        "Suites": " ".join(repository.suites),
+        "Components": " ".join(repository.components),
+        "Architectures": " ".join(repository.architectures),
+        "Signed-By": signed_by or "",
+    }
+    text = "".join(f"{name}: {value}\n" for name, value in fields.items() if value)
+    source = File(path=f"/etc/apt/sources.list.d/{repository.name}.sources", content=text)
+    if repository.key is None:
+        return (source,)
+    return (File(path=keyring, content=repository.key), source)
+
+
+def _dnf_files(repository: DnfRepository) -> tuple[File, ...]:
+    keyfile = f"/etc/pki/rpm-gpg/RPM-GPG-KEY-{repository.name}"
+    lines = [
+        f"[{repository.name}]",
+        f"name={repository.description}",
+        f"baseurl={repository.baseurl}",
+        "enabled=1",
+        f"gpgcheck={int(repository.gpgcheck)}",
+    ]
+    if repository.key is not None:
+        lines.append(f"gpgkey=file://{keyfile}")
+    if repository.module_hotfixes:
+        lines.append("module_hotfixes=1")
+    if repository.exclude:
+        lines.append(f"exclude={' '.join(repository.exclude)}")
+    text = "\n".join(lines) + "\n"
+    source = File(path=f"/etc/yum.repos.d/{repository.name}.repo", content=text)
+    if repository.key is None:
+        return (source,)
+    return (File(path=keyfile, content=repository.key), source)
+
+
+def module_file(module: KernelModule) -> File:
+    """The file that loads the module at every boot."""
+    return File(path=f"/etc/modules-load.d/aiprov-{module.name}.conf", content=f"{module.name}\n")
+
+
+def sysctl_file(sysctl: Sysctl) -> File:
+    """The file that sets the parameter at every boot."""
+    name = sysctl.key.replace("/", ".")
+    return File(
+        path=f"/etc/sysctl.d/90-aiprov-{name}.conf", content=f"{sysctl.key} = {sysctl.value}\n"
+    )
+
+
+def grub_file(argument: KernelArgument) -> File:
+    """Debian's and Ubuntu's drop-in for one kernel argument (RHEL's grubby keeps its own)."""
+    name = "".join(c if c.isalnum() or c in "._" else "-" for c in argument.argument)
+    line = f'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX {argument.argument}"\n'
+    return File(path=f"/etc/default/grub.d/90-aiprov-{name}.cfg", content=line)
+
+
+def previous_path(path: str) -> str:
+    """Where the former version of a configuration file lies until its service has come back."""
+    return f"{path}.aiprov-previous"
+
+

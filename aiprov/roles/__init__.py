@@ -1,0 +1,96 @@
+"""Roles: pure functions from settings and facts to the resources that a host should have.
+
+A role is a module ``aiprov/roles/<slug>.py`` with
+
+``Vars``          its settings, a ``RoleVars`` whose fields are all prefixed ``<slug>_``
+``REQUIRES``      slugs of roles that come before it, and without which it makes no sense
+``unsuitable``    ``(vars, host) -> str | None``: why this host has no use for the role
+``resources``     ``(vars, host, cluster) -> list[Resource]``: what should be so
+
+It touches nothing: no network, no process, no file of the host, no clock.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from types import ModuleType
+from typing import Any, Protocol, cast
+
+from pydantic import BaseModel, ConfigDict
+
+from aiprov.errors import UsageError
+from aiprov.resources import Resource
+from aiprov.survey.facts import Facts
+
+
+class RoleVars(BaseModel):
+    """Typed settings of one role. Frozen; an unknown name is an error.
+
+    Each field carries ``Field(description=...)``: the text users read in docs and Ansible's
+    argument specs. A value that must never be shown is typed ``SecretStr``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterHost:
+    """What every host may know of another one, from the inventory alone."""
+
+    name: str
+    address: str
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """All hosts of the inventory (not only those a run is limited to)."""
+
+    hosts: Mapping[str, ClusterHost] = field(default_factory=dict)
+
+
+class Role(Protocol):
+    """What a role module offers."""
+
+    __name__: str
+    REQUIRES: tuple[str, ...]
+    Vars: type[RoleVars]
+
+    def unsuitable(self, vars: Any, host: Facts) -> str | None: ...
+
+    def resources(self, vars: Any, host: Facts, cluster: Cluster) -> list[Resource]: ...
+
+
+@cache
+def slugs() -> tuple[str, ...]:
+    """Names of all roles, found by listing this package."""
+    return tuple(sorted(info.name for info in pkgutil.iter_modules(__path__)))
+
+
+def load(slug: str) -> Role:
+    """The role module of that name. Raises ``UsageError`` with the nearest name."""
+    if slug not in slugs():
+        raise UsageError(f"there is no role {slug!r}", hint=f"roles are {', '.join(slugs())}")
+    module: ModuleType = importlib.import_module(f"{__name__}.{slug}")
+    return cast("Role", module)
+
+
+def order(wanted: Iterable[str]) -> Sequence[str]:
+    """The wanted roles and all that they require, each after what it requires."""
+    done: dict[str, None] = {}
+
+    def visit(slug: str, path: tuple[str, ...]) -> None:
+        if slug in path:
+            raise UsageError(f"roles require each other: {' -> '.join((*path, slug))}")
+        if slug not in done:
+            for required in load(slug).REQUIRES:
+                visit(required, (*path, slug))
+            done[slug] = None
+
+    for slug in wanted:
+        visit(slug, ())
+    return tuple(done)
