@@ -1,8 +1,8 @@
 """The plan: what has to change on a host, in which order, and what cannot be known yet.
 
 A plan is a value. It is made from what roles want and what the survey read, touches nothing, and
-is all that an engine gets to see. A stage ends where the future is unknown (a repository whose
-packages were never listed, a package that brings the file to be merged, a reboot); what lies
+is all that an engine gets to see. A stage ends where the future is unknown (a version that only a
+repository to be added can name, a package that brings the file to be merged, a reboot); what lies
 behind is ``Unknown`` and is surveyed and planned anew when it is reached.
 """
 
@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aiprov.resources import Absent, File, Resource, State, address, kind
+from aiprov.resources import Absent, Command, Resource, State, address, kind
 
 FORMAT_VERSION = "1.0"
+
+NEWEST = "newest"
+"""A package's version in ``after``: whatever the package manager picks, known once it did."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +31,12 @@ class Desired:
 class Change:
     """One thing to do on one host.
 
-    ``before`` and ``after`` are states with the same keys (``before`` may have more). The
-    resource is *resolved*: a ``File`` has its full content (no ``Merge``), a ``Package`` the exact
-    version to install or ``None``. ``keep_previous`` tells the engine to keep the file that is
-    there now at ``previous_path`` before the new one is put in place. ``rollback`` is what a
-    ``Service`` change puts back, by the same engine, when the service does not come up again.
+    ``after`` holds what has to be so, ``before`` the same keys (and more) as they are now. The
+    resource is *resolved*: a ``File`` has its full content, never a ``Merge``; a ``Package`` to
+    install has its exact version in ``after`` (or ``NEWEST``). ``keep_previous`` tells the engine
+    to keep the file that is there now at ``previous_path`` before the new one is put in place.
+    ``after["restart"]`` on a ``Service`` means: restart, also when it runs. ``rollback`` is what
+    the pipeline applies, through the same engine, when that service does not come back.
     """
 
     role: str
@@ -41,7 +45,7 @@ class Change:
     after: State
     reason: str
     keep_previous: bool = False
-    rollback: tuple[File | Absent, ...] = ()
+    rollback: tuple[Command | Absent, ...] = ()
 
     @property
     def address(self) -> str:
@@ -59,6 +63,10 @@ class Unknown:
     role: str
     resource: Resource
     until: str
+
+    @property
+    def address(self) -> str:
+        return address(self.resource)
 
 
 @dataclass(frozen=True, kw_only=True)
