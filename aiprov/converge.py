@@ -1,0 +1,305 @@
+"""One host from what it is to what it should be: survey, plan, apply, survey again, stage by stage.
+
+The same function serves ``aiprov apply`` and the Ansible action plugin. Success is re-read from the
+host, never taken from an exit code.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from aiprov.diff import holds
+from aiprov.engines import Engine, Outcome
+from aiprov.errors import ApplyError, HostError, UnreachableError, VerificationError
+from aiprov.plan import Change, Desired, HostPlan, HostState, Skipped
+from aiprov.planner import plan as make_plan
+from aiprov.resources import Absent, Reboot, Resource, Service, address
+from aiprov.survey import Session
+from aiprov.survey.facts import Facts
+
+MAX_STAGES = 16
+"""More stages than this means that a role's resources never come to rest."""
+
+HostStatus = Literal["unchanged", "pending", "changed", "failed", "unreachable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What the roles want of a host, once its facts are known."""
+
+    desired: Sequence[Desired]
+    skipped: Sequence[Skipped] = ()
+    requires: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """What is going on with a host, for whoever shows progress. ``number`` of ``total`` changes."""
+
+    host: str
+    step: Literal["connect", "survey", "plan", "change", "rollback", "verify", "end"]
+    stage: int = 1
+    number: int = 0
+    total: int = 0
+    text: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostResult:
+    """What became of one host. ``plan`` is the first one made, ``outcomes`` all that was done."""
+
+    host: str
+    status: HostStatus
+    plan: HostPlan | None = None
+    facts: Facts | None = None
+    outcomes: tuple[Outcome, ...] = ()
+    rolled_back: tuple[str, ...] = ()
+    stages: int = 0
+    error: HostError | VerificationError | None = None
+    seconds: float = 0.0
+
+    @property
+    def changed(self) -> int:
+        """How many changes were made."""
+        return sum(outcome.status == "done" for outcome in self.outcomes)
+
+
+class HostApi:
+    """What ``converge`` needs of a host: a way to survey it, before and after a reboot too."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Session],
+        read_facts: Callable[[Session], Facts],
+        read_state: Callable[[Session, Facts, Sequence[Resource]], HostState],
+    ) -> None:
+        self._connect = connect
+        self._read_facts = read_facts
+        self._read_state = read_state
+        self._session: Session | None = None
+
+    def facts(self) -> Facts:
+        """What the host is. Connects on first use."""
+        if self._session is None:
+            self._session = self._connect()
+        return self._read_facts(self._session)
+
+    def state(self, facts: Facts, resources: Sequence[Resource]) -> HostState:
+        """What is on the host, of what the resources speak of."""
+        if self._session is None:
+            self._session = self._connect()
+        return self._read_state(self._session, facts, resources)
+
+    def close(self) -> None:
+        """End the session; the next question opens a new one."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+
+@dataclass(kw_only=True)
+class Convergence:
+    """One host on its way. ``engine`` is ``None`` where only the plan is asked for."""
+
+    host: str
+    api: HostApi
+    wants: Callable[[Facts], Wanted]
+    engine: Engine | None
+    listener: Callable[[Event], None]
+    facts: Facts | None = None
+    first_plan: HostPlan | None = None
+    outcomes: list[Outcome] = field(default_factory=list)
+    rolled_back: list[str] = field(default_factory=list)
+    stage: int = 0
+
+    def run(self) -> HostResult:
+        """Plan the host and, with an engine, bring it there. Never raises ``HostError``."""
+        began = time.monotonic()
+        error: HostError | VerificationError | None = None
+        try:
+            status = self._run()
+        except UnreachableError as problem:
+            status, error = "unreachable", problem
+        except (HostError, VerificationError) as problem:
+            status, error = "failed", problem
+        finally:
+            self.api.close()
+        self._tell("end", text=status)
+        return HostResult(
+            host=self.host,
+            status=status,
+            plan=self.first_plan,
+            facts=self.facts,
+            outcomes=tuple(self.outcomes),
+            rolled_back=tuple(self.rolled_back),
+            stages=self.stage,
+            error=error,
+            seconds=time.monotonic() - began,
+        )
+
+    def _run(self) -> HostStatus:
+        self._tell("connect")
+        plan, _ = self._plan()
+        self.first_plan = plan
+        if plan.empty:
+            return "unchanged"
+        if self.engine is None:
+            return "pending"
+        while not plan.empty:
+            self.stage += 1
+            if self.stage > MAX_STAGES:
+                raise self._never_rests(plan)
+            self._apply(self.engine, plan)
+            plan = self._verified(plan)
+        return "changed"
+
+    # ------------------------------------------------------------ survey and plan
+
+    def _plan(self) -> tuple[HostPlan, HostState]:
+        self._tell("survey")
+        if self.facts is None:
+            self.facts = self.api.facts()
+        wanted = self.wants(self.facts)
+        state = self.api.state(self.facts, [item.resource for item in wanted.desired])
+        plan = make_plan(
+            self.host,
+            wanted.desired,
+            state,
+            skipped=wanted.skipped,
+            requires=wanted.requires,
+        )
+        if self.engine is not None:
+            self._refuse_unsupported(self.engine, plan)
+        self._tell("plan", total=len(plan.changes))
+        return plan, state
+
+    def _refuse_unsupported(self, engine: Engine, plan: HostPlan) -> None:
+        for change in plan.changes:
+            if why := engine.unsupported(change.resource):
+                raise HostError(self.host, f"{change.address}: {why}", hint="use another --engine")
+
+    def _verified(self, applied: HostPlan) -> HostPlan:
+        """The plan that is left. What was applied must be so, as read from the host."""
+        if any(isinstance(change.resource, Reboot) for change in applied.changes):
+            self.api.close()
+            self.facts = None
+        self._tell("verify")
+        plan, state = self._plan()
+        for change in applied.changes:
+            now = state.get(change.address)
+            if now is not None and not holds(change.after, now):
+                raise self._not_as_planned(change, now)
+        return plan
+
+    def _not_as_planned(self, change: Change, now: Mapping[str, object]) -> VerificationError:
+        parts = [
+            f"{key} is {now.get(key)!r}, planned {value!r}"
+            for key, value in change.after.items()
+            if now.get(key) != value and key not in {"restart", "sha256", "files"}
+        ]
+        detail = "; ".join(parts) or "its content is another one"
+        return VerificationError(
+            f"{self.host}: {change.address} was applied, but {detail}",
+            hint="something else on the host undoes it; `aiprov plan` shows what is left",
+        )
+
+    def _never_rests(self, plan: HostPlan) -> VerificationError:
+        left = ", ".join(change.address for change in plan.changes[:5])
+        return VerificationError(
+            f"{self.host}: still changing after {MAX_STAGES} stages: {left}",
+            hint="two resources undo each other",
+        )
+
+    # ------------------------------------------------------------ apply
+
+    def _apply(self, engine: Engine, plan: HostPlan) -> None:
+        outcomes = self._make(engine, plan.changes, "change")
+        failed = next((item for item in outcomes if item.status == "failed"), None)
+        if failed is None:
+            return
+        put_back = self._roll_back(engine, failed.change)
+        raise ApplyError(
+            self.host,
+            f"{failed.change.address}: {failed.message}{put_back}",
+            hint="see the message of the host; what was done before this is in the report, "
+            "and the run can be repeated",
+        )
+
+    def _make(
+        self, engine: Engine, changes: Sequence[Change], step: Literal["change", "rollback"]
+    ) -> Sequence[Outcome]:
+        count = 0
+
+        def began(change: Change) -> None:
+            nonlocal count
+            count += 1
+            text = f"{change.role}: {change.address}"
+            self._tell(step, number=count, total=len(changes), text=text)
+
+        outcomes = engine.apply(changes, began)
+        self.outcomes += outcomes
+        return outcomes
+
+    def _roll_back(self, engine: Engine, failed: Change) -> str:
+        """Put the service's former files back and start it with them. Says what came of it."""
+        service = failed.resource
+        if not failed.rollback or not isinstance(service, Service):
+            return ""
+        undo = [_undo(failed, resource) for resource in failed.rollback]
+        outcomes = self._make(engine, [*undo, _restarted(failed)], "rollback")
+        paths = ", ".join(path for path in service.restart_on if _touches(failed.rollback, path))
+        self.rolled_back += [item.change.address for item in outcomes if item.status == "done"]
+        if all(item.status == "done" for item in outcomes):
+            return f"\n{paths} was put back as it was, and {service.name} runs with it"
+        worst = next(item for item in outcomes if item.status != "done")
+        return f"\nputting back {paths} failed too: {worst.message}"
+
+    def _tell(
+        self,
+        step: Literal["connect", "survey", "plan", "change", "rollback", "verify", "end"],
+        *,
+        number: int = 0,
+        total: int = 0,
+        text: str = "",
+    ) -> None:
+        self.listener(
+            Event(
+                host=self.host,
+                step=step,
+                stage=max(self.stage, 1),
+                number=number,
+                total=total,
+                text=text,
+            )
+        )
+
+
+def _touches(rollback: Iterable[Resource], path: str) -> bool:
+    names = {address(resource) for resource in rollback}
+    return f"Absent[{path}]" in names or f"Command[put back {path}]" in names
+
+
+def _undo(failed: Change, resource: Resource) -> Change:
+    after: dict[str, object] = (
+        {"type": "absent"} if isinstance(resource, Absent) else {"done": True}
+    )
+    return Change(
+        role=failed.role,
+        resource=resource,
+        before={},
+        after=after,
+        reason=f"{failed.address} did not come back",
+    )
+
+
+def _restarted(failed: Change) -> Change:
+    return Change(
+        role=failed.role,
+        resource=failed.resource,
+        before={**failed.before, "running": False},
+        after={"running": True, "restart": True},
+        reason="with its former files",
+    )
