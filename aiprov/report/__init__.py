@@ -1,0 +1,1 @@
+"""What people and machines read: text, JSON, JUnit and HTML. The only place that words a result."""
