@@ -3,6 +3,7 @@
 AiprovError                  exit 1
 ├── UsageError               the command line asks for something that does not exist
 ├── InventoryError           the inventory is at fault: names file and line
+│   └── InventoryErrors      all that is wrong with it, to be put right in one go
 ├── CatalogError             a catalog row is missing or does not fit
 ├── UnsupportedError         a role or an engine cannot do what is asked on this host
 ├── HostError                one host is at fault; others go on
@@ -17,6 +18,8 @@ AiprovError                  exit 1
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 class AiprovError(Exception):
@@ -55,6 +58,26 @@ class InventoryError(AiprovError):
     def __str__(self) -> str:
         where = ":".join(str(part) for part in (self.path, self.line) if part is not None)
         return f"{where}: {self.message}" if where else self.message
+
+
+class InventoryErrors(InventoryError):
+    """Several faults of one inventory: ``errors``, each once, in the order of files and lines."""
+
+    def __init__(self, errors: Iterable[InventoryError]) -> None:
+        told = {(str(error), error.hint): error for error in _leaves(errors)}
+        self.errors = tuple(
+            sorted(told.values(), key=lambda error: (error.path or "", error.line or 0))
+        )
+        lines = [f"{error}; {error.hint}" if error.hint else str(error) for error in self.errors]
+        super().__init__("\n".join(lines))
+
+
+def _leaves(errors: Iterable[InventoryError]) -> Iterable[InventoryError]:
+    for error in errors:
+        if isinstance(error, InventoryErrors):
+            yield from error.errors
+        else:
+            yield error
 
 
 class CatalogError(AiprovError):
