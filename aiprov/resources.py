@@ -372,5 +372,3 @@ def grub_file(argument: KernelArgument) -> File:
 def previous_path(path: str) -> str:
     """Where the former version of a configuration file lies until its service has come back."""
     return f"{path}.aiprov-previous"
-
-
