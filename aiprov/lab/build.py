@@ -1,0 +1,208 @@
+"""Bring a lab up and take it down: the two sequences everything else is called from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiprov.errors import LabError
+from aiprov.lab import base, cgroups, daemon, inventory, network, proxy, tree
+from aiprov.lab.access import wait_for
+from aiprov.lab.machine import replace, require
+from aiprov.lab.pci import PciDevice
+from aiprov.lab.state import Folder, Host, Intent, Network, cache_directory, locked
+
+_NAME = "abcdefghijklmnopqrstuvwxyz0123456789-"
+_MOST = 240
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostSpec:
+    """A host as it is wanted."""
+
+    name: str
+    suite: str = "bookworm"
+    python: bool = True
+    gpus: Sequence[PciDevice] = ()
+    groups: Sequence[str] = ()
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+
+def up(
+    hosts: Iterable[HostSpec],
+    directory: Path,
+    *,
+    variables: Mapping[str, Any] | None = None,
+    say: Callable[[str], object] = lambda text: None,
+    boot_timeout: float = 120,
+) -> None:
+    """Bring these hosts up, next to those that the lab in this folder has already.
+
+    May be called again: what is there and running is left alone, what is off is booted.
+    """
+    require()
+    wanted = list(hosts)
+    _check(wanted)
+    bases = {(s.suite, s.python): base.ensure(s.suite, python=s.python, say=say) for s in wanted}
+    folder = Folder(directory.absolute())
+    folder.root.mkdir(parents=True, exist_ok=True)
+    with locked(folder.lock):
+        net = _foundation(folder, variables)
+        known = {host.name for host in folder.read_hosts()}
+        fresh = [spec for spec in wanted if spec.name not in known]
+        _register(folder, net, fresh)
+        names = {spec.name: spec for spec in wanted}
+
+        def begin(host: Host) -> None:
+            spec = names[host.name]
+            if not (folder.host(host.name) / "made").exists():
+                _make(folder, host, net, bases[spec.suite, spec.python], spec.gpus)
+
+        chosen = [host for host in folder.read_hosts() if host.name in names]
+        with ThreadPoolExecutor(max_workers=4) as workers:
+            list(workers.map(begin, chosen))
+            tree.write_known_hosts(folder)
+            inventory.write(folder)
+            list(workers.map(lambda host: boot(folder, host), chosen))
+            list(workers.map(lambda host: wait_for(folder, host, boot_timeout), chosen))
+        say(f"{len(chosen)} hosts are up; their inventory is {folder.inventory}")
+
+
+def _check(wanted: Sequence[HostSpec]) -> None:
+    names = [spec.name for spec in wanted]
+    for name in names:
+        if not name or not set(name) <= set(_NAME) or name[0] == "-" or len(name) > 63:
+            raise LabError(
+                f"{name!r} is not a host name", hint="use lower-case letters, digits and hyphens"
+            )
+    if len(set(names)) != len(names):
+        raise LabError("two hosts of the lab have the same name")
+    if len(names) > _MOST:
+        raise LabError(f"a lab holds {_MOST} hosts at most")
+
+
+def _foundation(folder: Folder, variables: Mapping[str, Any] | None) -> Network:
+    """Keys, network and proxy: what the hosts of a lab share."""
+    if folder.closing.exists():
+        raise LabError(f"{folder.root} is being taken down", hint="run: aiprov lab down")
+    if not folder.key.exists():
+        scratch = folder.root / "new_key"
+        scratch.unlink(missing_ok=True)
+        tree.make_key(scratch, "aiprov-lab")
+        scratch.with_suffix(".pub").replace(folder.key.with_suffix(".pub"))
+        scratch.replace(folder.key)
+    if not folder.password.exists():
+        replace(folder.password, f"{tree.new_password()}\n", mode=0o600)
+    if variables is not None:
+        replace(folder.variables, json.dumps(dict(variables), sort_keys=True), mode=0o600)
+    net = folder.network() if folder.network_file.exists() else network.create(folder)
+    network.configure(net)
+    if daemon.running(folder.proxy) is None:
+        store = str(cache_directory() / "packages")
+        daemon.start("aiprov.lab.proxy", folder.proxy, [str(folder.root), store, *base.SUITES])
+    return net
+
+
+def _register(folder: Folder, net: Network, specs: Iterable[HostSpec]) -> None:
+    used = {host.index for host in folder.read_hosts()}
+    free = (index for index in range(_MOST) if index not in used)
+    folder.journal.record(Intent("group", net.bridge))
+    for spec in specs:
+        index = next(free)
+        host = Host(
+            name=spec.name,
+            index=index,
+            address=net.address(index),
+            suite=spec.suite,
+            python=spec.python,
+            machine=f"{net.bridge}-{index}",
+            group=f"{net.bridge}/{index}",
+            groups=tuple(spec.groups),
+            variables=tuple(spec.variables.items()),
+        )
+        folder.write_host(host)
+
+
+def _make(
+    folder: Folder, host: Host, net: Network, source: Path, gpus: Sequence[PciDevice]
+) -> None:
+    """The host's tree, from nothing or from a copy that was interrupted."""
+    own = folder.tree(host.name)
+    if own.exists():
+        shutil.rmtree(own)
+    tree.copy(source, own)
+    tree.personalise(folder, host, net, gpus)
+    (folder.host(host.name) / "made").touch()
+
+
+def boot(folder: Folder, host: Host) -> None:
+    """Switch a host on, unless it is."""
+    if daemon.running(folder.host(host.name)) is None:
+        cgroups.kill(host.group)
+        cgroups.remove(host.group)
+        daemon.start("aiprov.lab.keeper", folder.host(host.name), [str(folder.root), host.name])
+
+
+def power_off(folder: Folder, host: Host) -> None:
+    """Cut a host's power: nothing is shut down, nothing is left running."""
+    daemon.stop(folder.host(host.name))
+    cgroups.kill(host.group)
+    cgroups.remove(host.group)
+
+
+def remove_host(directory: Path, name: str) -> None:
+    """Take one host out of a lab and remove all that it was."""
+    folder = Folder(directory.absolute())
+    with locked(folder.lock):
+        host = folder.read_host(name)
+        power_off(folder, host)
+        shutil.rmtree(folder.host(name))
+        tree.write_known_hosts(folder)
+        inventory.write(folder)
+
+
+def down(directory: Path) -> None:
+    """Remove everything that the lab in this folder is, whatever state it is in.
+
+    May be interrupted and run again, and does nothing where there is no lab.
+    """
+    folder = Folder(directory.absolute())
+    base.sweep()
+    if not folder.lock.exists():
+        return
+    with locked(folder.lock):
+        folder.closing.touch()
+        for place in (*sorted(folder.hosts.glob("*")), folder.proxy, folder.delay):
+            daemon.stop(place)
+        intents = folder.journal.intents()
+        for intent in reversed(intents):
+            if intent.kind == "group":
+                cgroups.kill(intent.name)
+                cgroups.remove(intent.name)
+        for intent in intents:
+            if intent.kind == "bridge":
+                network.remove(intent)
+        for place in (folder.hosts, folder.proxy, folder.delay):
+            if place.exists():
+                shutil.rmtree(place)
+        _remove_files(folder)
+
+
+def _remove_files(folder: Folder) -> None:
+    """The lab's files, the journal late and the lock last; a folder with other files stays."""
+    last = [folder.journal.path, folder.closing, folder.lock]
+    named = (
+        *(folder.key, folder.key.with_suffix(".pub"), folder.known_hosts, folder.ssh_config),
+        *(folder.inventory, folder.password, folder.network_file, folder.variables),
+        *folder.root.glob(".*.new"),
+        *folder.root.glob("new_key*"),
+    )
+    for path in (*named, *last):
+        path.unlink(missing_ok=True)
+    if not any(folder.root.iterdir()):
+        folder.root.rmdir()

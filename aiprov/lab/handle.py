@@ -1,0 +1,90 @@
+"""One lab as an object: what tests, benches and notebooks hold in their hands."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiprov.lab import access, build
+from aiprov.lab.build import HostSpec
+from aiprov.lab.machine import call
+from aiprov.lab.state import Folder, Host
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A lab by its folder. Nothing is kept in memory: two handles on one folder are the same lab."""
+
+    directory: Path
+
+    @property
+    def folder(self) -> Folder:
+        return Folder(self.directory.absolute())
+
+    @property
+    def inventory(self) -> Path:
+        return self.folder.inventory
+
+    @property
+    def ssh_config(self) -> Path:
+        return self.folder.ssh_config
+
+    @property
+    def private_key(self) -> Path:
+        return self.folder.key
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.folder.known_hosts
+
+    @property
+    def ops_password(self) -> str:
+        """The password with which user ``ops`` may use sudo."""
+        return self.folder.password.read_text(encoding="ascii").strip()
+
+    @property
+    def hosts(self) -> dict[str, Host]:
+        """The hosts by name, in order of their addresses."""
+        return {host.name: host for host in self.folder.read_hosts()}
+
+    def up(
+        self,
+        specs: Sequence[HostSpec],
+        *,
+        variables: Mapping[str, Any] | None = None,
+        say: Callable[[str], object] = lambda text: None,
+    ) -> None:
+        build.up(specs, self.directory, variables=variables, say=say)
+
+    def down(self) -> None:
+        build.down(self.directory)
+
+    def remove(self, name: str) -> None:
+        build.remove_host(self.directory, name)
+
+    def ssh_argv(self, name: str, user: str = "root") -> list[str]:
+        return access.ssh_argv(self.directory, name, user)
+
+    def run(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | None = None,
+        timeout: float | None = 120,
+        check: bool = True,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a program on a host as root, from the machine's side; raises where it fails."""
+        done = access.run_in(self.directory, name, argv, stdin=stdin, timeout=timeout)
+        if check:
+            access.must(name, argv, done)
+        return done
+
+    def ssh(
+        self, name: str, command: str, *, user: str = "root", timeout: float | None = 120
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a shell command on a host over ssh, as any user would."""
+        return call([*self.ssh_argv(name, user), command], timeout=timeout)

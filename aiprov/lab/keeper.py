@@ -1,0 +1,88 @@
+"""The process behind one host: it runs systemd-nspawn, and runs it again when the host reboots.
+
+nspawn ends with a status of its own when a host asks for a reboot; the keeper then starts it afresh,
+as a mainboard would. When the host is powered off or nspawn is killed, the keeper ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from aiprov.lab import cgroups, daemon
+from aiprov.lab.machine import Process, environment, run
+from aiprov.lab.state import Folder, Host
+
+_REBOOT = 133
+_PR_SET_PDEATHSIG = 1
+_CALLS = "add_key keyctl bpf perf_event_open"
+
+
+def nspawn(folder: Folder, host: Host, bridge: str) -> list[str]:
+    """The command that boots a host.
+
+    Capabilities are all but loading kernel modules, which would load them into the machine. runc
+    needs keyctl, Docker needs bpf for its devices, kubelet reads /dev/kmsg.
+    """
+    return [
+        *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit"),
+        f"--directory={folder.tree(host.name)}",
+        f"--machine={host.machine}",
+        f"--hostname={host.name}",
+        f"--network-bridge={bridge}",
+        *("--capability=all", "--drop-capability=CAP_SYS_MODULE"),
+        f"--system-call-filter={_CALLS}",
+        "--bind=/dev/kmsg",
+        *("--link-journal=no", "--resolv-conf=off", "--timezone=off", "--console=pipe"),
+    ]
+
+
+def main(arguments: list[str]) -> int:
+    """The keeper of a host: ``python -m aiprov.lab.keeper FOLDER HOST``."""
+    folder, name = Folder(Path(arguments[0])), arguments[1]
+    held = daemon.claim(folder, folder.host(name))
+    if held is None:
+        return 1
+    host, network = folder.read_host(name), folder.network()
+    # nspawn leaves lock files and folders there; in this process's own mounts they vanish with it.
+    Path("/run/systemd").mkdir(exist_ok=True)
+    run(["mount", "-t", "tmpfs", "aiprov-lab", "/run/systemd"])
+    libc = ctypes.CDLL(None, use_errno=True)
+    own = os.getpid()
+
+    def tie() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        if os.getppid() != own:
+            os._exit(1)
+        cgroups.enter(host.group, os.getpid())
+
+    env = {**environment(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": unified(host)}
+    status = _REBOOT
+    while status == _REBOOT:
+        child = subprocess.Popen(  # noqa: PLW1509 - this process has one thread
+            nspawn(folder, host, network.bridge), env=env, preexec_fn=tie
+        )
+        process = Process.of(child.pid)
+        if process is not None:
+            process.write(folder.host(name) / "nspawn")
+        status = child.wait()
+        cgroups.kill(host.group)
+        cgroups.remove(host.group)
+    return 0
+
+
+def unified(host: Host) -> str:
+    """Whether the host sees one v2 hierarchy: by the machine's layout, or because it must.
+
+    systemd from 256 on (Debian 13) refuses to boot on v1.
+    """
+    v2_only = all((root / "cgroup.controllers").exists() for root in cgroups.hierarchies())
+    return "1" if v2_only or host.suite != "bookworm" else "0"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""The lab's network: one bridge per lab in the machine's own namespace, so that plain ssh works.
+
+Labs live side by side: each takes the first slot whose bridge name and subnet are free. A bridge is
+made with a hardware address of the lab's choice, so that making it and claiming it are one step.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+from aiprov.errors import LabError
+from aiprov.lab.machine import call, run, until
+from aiprov.lab.state import Folder, Intent, Network
+
+PREFIX = "aplab"
+_SLOTS = range(1, 251)
+_BLOCK = "10.213"
+_SYS_NET = Path("/sys/class/net")
+
+
+def taken() -> list[ipaddress.IPv4Network]:
+    """Every subnet that this machine has an address in or a route to, the default route aside."""
+    found = []
+    for route in json.loads(run(["ip", "-json", "-4", "route", "show", "table", "all"]) or "[]"):
+        target = route.get("dst", "default")
+        if target not in {"default", "0.0.0.0/0"}:
+            found.append(ipaddress.ip_network(target, strict=False))
+    return [network for network in found if isinstance(network, ipaddress.IPv4Network)]
+
+
+def free(slot: int, used: Iterable[ipaddress.IPv4Network]) -> bool:
+    own = ipaddress.ip_network(f"{_BLOCK}.{slot}.0/24")
+    return not any(own.overlaps(network) for network in used)
+
+
+def create(folder: Folder) -> Network:
+    """Make the lab's bridge in the first free slot."""
+    mark = "02:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(5))
+    used = taken()
+    for slot in _SLOTS:
+        name = f"{PREFIX}{slot}"
+        if (_SYS_NET / name).exists() or not free(slot, used):
+            continue
+        folder.journal.record(Intent("bridge", name, mark))
+        made = call(["ip", "link", "add", "name", name, "address", mark, "type", "bridge"])
+        if made.returncode == 0:
+            network = Network(bridge=name, mark=mark, prefix=f"{_BLOCK}.{slot}")
+            folder.write_network(network)
+            return network
+        if b"File exists" not in made.stderr:
+            raise LabError(f"cannot make a bridge: {made.stderr.decode().strip()}")
+    raise LabError("no free network for a lab", hint="take labs down that are no longer needed")
+
+
+def configure(network: Network) -> None:
+    """Give the bridge its address; nothing is forwarded beyond the machine."""
+    run(["ip", "address", "replace", f"{network.gateway}/24", "dev", network.bridge])
+    for knob, value in (("ipv4/conf/{}/forwarding", "0"), ("ipv6/conf/{}/disable_ipv6", "1")):
+        path = Path("/proc/sys/net") / knob.format(network.bridge)
+        if path.exists():
+            path.write_text(value, encoding="ascii")
+    run(["ip", "link", "set", network.bridge, "up"])
+
+
+def port(machine: str) -> str:
+    """The host's end of its cable, named by systemd-nspawn."""
+    return f"vb-{machine}"
+
+
+def plug(machine: str, connected: bool) -> None:
+    """Connect or cut a host's cable."""
+    run(["ip", "link", "set", port(machine), "up" if connected else "down"])
+
+
+def unplug_wait(bridge: str) -> None:
+    """Wait until the kernel has taken the cables of ended hosts away."""
+    ports = _SYS_NET / bridge / "brif"
+    until(
+        lambda: not any(p.name.startswith("vb-") for p in ports.glob("*")),
+        f"the interfaces of hosts on {bridge} to vanish",
+        timeout=30,
+    )
+
+
+def remove(intent: Intent) -> None:
+    """Remove the bridge of an intent, if it came to be and is this lab's."""
+    address = _SYS_NET / intent.name / "address"
+    if address.exists() and address.read_text(encoding="ascii").strip() == intent.mark:
+        unplug_wait(intent.name)
+        run(["ip", "link", "delete", intent.name])

@@ -1,0 +1,192 @@
+"""The hosts' way to packages: a small caching proxy on the lab's bridge.
+
+Hosts have no route off the bridge. They ask this proxy, which serves Debian's archives as named in
+this machine's apt sources and nothing else. It keeps what it fetched, so a second host or a second
+lab installs from disk; it speaks https to the mirror where the machine does, so hosts need no
+certificates; and when the mirror is away it serves what it has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socketserver
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiprov.lab import daemon
+from aiprov.lab.sources import Source, debian, plain_http
+from aiprov.lab.state import Folder, locked
+
+PORT = 3142
+_FRESH = 300.0  # seconds for which an index is taken from disk without asking
+_NEVER_CHANGES = ("/by-hash/", "/pool/")
+
+
+class Store:
+    """Fetched files by address. Several proxies may share one: files appear whole or not at all."""
+
+    def __init__(self, folder: Path, upstream: dict[str, str]) -> None:
+        self.folder = folder
+        self.upstream = upstream  # address as hosts write it -> address as the machine has it
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def origin(self, address: str) -> str | None:
+        """Where to fetch an address from, or None where hosts may not go."""
+        if ".." in address or "%2e" in address.lower():
+            return None
+        for prefix, real in self.upstream.items():
+            if address.startswith(f"{prefix}/"):
+                return real + address[len(prefix) :]
+        return None
+
+    def get(self, address: str) -> tuple[Path, dict[str, str]]:
+        """The file of an address and its headers; raises urllib's errors."""
+        name = hashlib.sha256(address.encode()).hexdigest()
+        body, head = self.folder / name, self.folder / f"{name}.json"
+        with locked(self.folder / f".{name[:2]}.lock"):
+            if body.exists() and head.exists():
+                age = time.time() - body.stat().st_mtime
+                lasting = any(mark in address for mark in _NEVER_CHANGES)
+                if lasting or age < _FRESH:
+                    return body, json.loads(head.read_text(encoding="utf-8"))
+            try:
+                self._fetch(address, body, head)
+            except urllib.error.HTTPError:
+                raise
+            except OSError:
+                if not (body.exists() and head.exists()):
+                    raise
+            return body, json.loads(head.read_text(encoding="utf-8"))
+
+    def _fetch(self, address: str, body: Path, head: Path) -> None:
+        origin = self.origin(address)
+        if origin is None:
+            raise PermissionError(address)
+        scratch = body.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
+        try:
+            with urllib.request.urlopen(origin, timeout=60) as answer, scratch.open("wb") as out:  # noqa: S310
+                while block := answer.read(1 << 18):
+                    out.write(block)
+                kept = {
+                    key: answer.headers[key]
+                    for key in ("Last-Modified", "Content-Type")
+                    if answer.headers[key]
+                }
+                expected = answer.headers["Content-Length"]
+            if expected is not None and scratch.stat().st_size != int(expected):
+                raise OSError(f"{origin}: the mirror closed the connection early")
+            scratch.replace(body)
+            head.write_text(json.dumps(kept), encoding="utf-8")
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers GET and HEAD for allowed addresses."""
+
+    protocol_version = "HTTP/1.1"
+    store: Store
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def do_CONNECT(self) -> None:
+        self._refuse(403, "this proxy serves package archives only")
+
+    def _answer(self, *, with_body: bool) -> None:
+        if self.store.origin(self.path) is None:
+            self._refuse(
+                403, f"not one of the lab's package archives: {urlsplit(self.path).netloc}"
+            )
+            return
+        try:
+            body, headers = self.store.get(self.path)
+        except urllib.error.HTTPError as error:
+            self._refuse(error.code, error.reason)
+            return
+        except OSError as error:
+            self._refuse(502, f"the mirror does not answer: {error}")
+            return
+        if self._unchanged(headers):
+            self.send_response(304)
+            self.end_headers()
+            return
+        with body.open("rb") as content:
+            self.send_response(200)
+            self.send_header("Content-Length", str(os.fstat(content.fileno()).st_size))
+            for key, value in headers.items():
+                self.send_header(key, value)
+            self.end_headers()
+            if with_body:
+                self.wfile.flush()
+                self.connection.sendfile(content)
+
+    def _unchanged(self, headers: dict[str, str]) -> bool:
+        asked, known = self.headers["If-Modified-Since"], headers.get("Last-Modified")
+        if not asked or not known:
+            return False
+        try:
+            return parsedate_to_datetime(asked) >= parsedate_to_datetime(known)
+        except ValueError:
+            return False
+
+    def _refuse(self, code: int, reason: str) -> None:
+        text = f"{reason}\n".encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        sys.stderr.write(f"{self.client_address[0]} {format % args}\n")
+
+
+class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+
+
+def server(address: tuple[str, int], archives: Iterable[Source], store: Path) -> Server:
+    upstream = {plain_http(source.uri): source.uri for source in archives}
+    handler = type("LabHandler", (Handler,), {"store": Store(store, upstream)})
+    return Server(address, handler)
+
+
+@contextmanager
+def serving(archives: Iterable[Source], store: Path) -> Iterator[str]:
+    """A proxy on the loopback for the time of building a base; yields its address."""
+    with server(("127.0.0.1", 0), archives, store) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{running.server_address[1]}"
+        running.shutdown()
+
+
+def main(arguments: list[str]) -> int:
+    """The proxy of a lab: ``python -m aiprov.lab.proxy FOLDER STORE SUITE…``."""
+    folder = Folder(Path(arguments[0]))
+    held = daemon.claim(folder, folder.proxy)
+    if held is None:
+        return 1
+    archives = [source for suite in arguments[2:] for source in debian(suite)]
+    with server((folder.network().gateway, PORT), archives, Path(arguments[1])) as running:
+        running.serve_forever()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
