@@ -57,8 +57,12 @@ def plan(
     ``requires`` gives each role's required roles: what waits in one also waits in those above.
     Raises ``HostError`` when something that is wanted cannot be had on this host.
     """
-    planner = _Planner(state=state, requires=requires or {}, wanted=united(desired))
-    for item in planner.wanted:
+    try:
+        items = united(desired)
+    except UnsupportedError as error:
+        raise HostError(host, error.message, hint=error.hint) from error
+    planner = _Planner(state=state, requires=requires or {}, wanted=items)
+    for item in items:
         try:
             planner.add(item)
         except (UnsupportedError, UnreadableError) as error:
@@ -77,13 +81,15 @@ def plan(
 def united(desired: Iterable[Desired]) -> list[Desired]:
     """The wanted resources, each address once.
 
-    Two roles may want the same thing; a service may be restarted on files of both. Wanting
-    different things of one resource raises ``UnsupportedError``.
+    Two roles may want the same thing; a service may be restarted on files of both, and then comes
+    after the last of them. Wanting different things of one resource raises ``UnsupportedError``.
     """
     by_address: dict[str, Desired] = {}
     for item in desired:
         name = address(item.resource)
         first = by_address.get(name)
+        if first is not None and isinstance(item.resource, Service):
+            del by_address[name]
         by_address[name] = item if first is None else _unite(first, item)
     return list(by_address.values())
 

@@ -1,0 +1,273 @@
+"""What the planner decides: order, stages, unknowns, restarts, and what is put back."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import pytest
+
+from aiprov.engines.simulate import simulate
+from aiprov.errors import HostError
+from aiprov.plan import NEWEST, Desired, HostPlan
+from aiprov.planner import plan
+from aiprov.resources import (
+    Absent,
+    AptRepository,
+    Command,
+    File,
+    Merge,
+    Package,
+    PathExists,
+    Reboot,
+    Resource,
+    Secret,
+    Service,
+    Sysctl,
+    UpToDate,
+)
+
+FRESH = {"PackageLists": {"age_s": 60}}
+CONFIG = File(path="/etc/x.conf", content="new\n")
+SERVICE = Service(name="x.service", enabled=True, running=True, restart_on=("/etc/x.conf",))
+RUNNING = {
+    "exists": True, "enabled": True, "running": True, "masked": False,
+    "stale": [], "reload_needed": False,
+}  # fmt: skip
+
+
+def file_state(text: str, **more: object) -> dict[str, object]:
+    digest = sha256(text.encode()).hexdigest()
+    return {
+        "type": "file", "mode": 0o644, "owner": "root", "group": "root",
+        "sha256": digest, "content": text, **more,
+    }  # fmt: skip
+
+
+def planned(resources: list[Resource], state: dict, role: str = "r", **more) -> HostPlan:
+    desired = [Desired(role=role, resource=resource) for resource in resources]
+    return plan("h", desired, state, **more)
+
+
+def addresses(result: HostPlan) -> list[str]:
+    return [change.address for change in result.changes]
+
+
+def test_nothing_to_do_is_an_empty_plan():
+    result = planned([CONFIG], {"File[/etc/x.conf]": file_state("new\n")})
+    assert result.empty
+    assert result.unchanged == 1
+
+
+def test_a_change_says_why():
+    state = {"File[/etc/x.conf]": file_state("old\n", mode=0o600)}
+    (change,) = planned([CONFIG], state).changes
+    assert change.reason == "content differs, mode is 0600"
+
+
+def test_a_service_restarts_once_last_and_can_be_put_back():
+    state = {"File[/etc/x.conf]": file_state("old\n"), "Service[x.service]": RUNNING}
+    other = Sysctl(key="net.ipv4.ip_forward", value="1")
+    result = planned([CONFIG, SERVICE, other], state)
+    assert addresses(result) == [
+        "File[/etc/x.conf]",
+        "Sysctl[net.ipv4.ip_forward]",
+        "Service[x.service]",
+        "Absent[/etc/x.conf.aiprov-previous]",
+    ]
+    restart = result.changes[2]
+    assert result.changes[0].keep_previous
+    assert restart.after["restart"] is True
+    assert restart.reason == "restart: /etc/x.conf changed"
+    (undo,) = restart.rollback
+    assert isinstance(undo, Command)
+    assert undo.argv == ("mv", "-f", "/etc/x.conf.aiprov-previous", "/etc/x.conf")
+
+
+def test_a_file_that_was_not_there_is_put_back_by_removing_it():
+    state = {"File[/etc/x.conf]": {"type": "absent"}, "Service[x.service]": RUNNING}
+    result = planned([CONFIG, SERVICE], state)
+    assert result.changes[1].rollback == (Absent(path="/etc/x.conf"),)
+    assert not result.changes[0].keep_previous
+
+
+def test_a_restart_that_was_missed_is_made_up_for():
+    """Killed between writing the file and the restart: the file is as wanted, the service not."""
+    state = {
+        "File[/etc/x.conf]": file_state("new\n"),
+        "File[/etc/x.conf.aiprov-previous]": file_state("old\n"),
+        "Service[x.service]": {**RUNNING, "stale": ["/etc/x.conf"]},
+    }
+    result = planned([CONFIG, SERVICE], state)
+    assert addresses(result) == ["Service[x.service]", "Absent[/etc/x.conf.aiprov-previous]"]
+    assert result.changes[0].after["restart"] is True
+    assert len(result.changes[0].rollback) == 1
+
+
+def test_the_good_version_is_not_overwritten_by_a_second_attempt():
+    state = {
+        "File[/etc/x.conf]": file_state("broken\n"),
+        "File[/etc/x.conf.aiprov-previous]": file_state("good\n"),
+        "Service[x.service]": {**RUNNING, "running": False},
+    }
+    result = planned([CONFIG, SERVICE], state)
+    assert not result.changes[0].keep_previous
+    assert isinstance(result.changes[1].rollback[0], Command)
+
+
+def test_two_roles_restart_one_service_for_files_of_both():
+    mine = File(path="/etc/y.conf", content="y\n")
+    desired = [
+        Desired(role="a", resource=CONFIG),
+        Desired(role="a", resource=SERVICE),
+        Desired(role="b", resource=mine),
+        Desired(
+            role="b",
+            resource=Service(
+                name="x.service", enabled=True, running=True, restart_on=("/etc/y.conf",)
+            ),
+        ),
+    ]
+    state = {"File[/etc/x.conf]": file_state("new\n"), "Service[x.service]": RUNNING}
+    result = plan("h", desired, state)
+    assert addresses(result) == ["File[/etc/y.conf]", "Service[x.service]"]
+    assert result.changes[1].after["restart"] is True
+
+
+def test_roles_that_want_different_things_are_refused():
+    desired = [
+        Desired(role="a", resource=CONFIG),
+        Desired(role="b", resource=File(path="/etc/x.conf", content="other\n")),
+    ]
+    with pytest.raises(HostError, match=r"File\[/etc/x.conf\] is wanted differently by roles a an"):
+        plan("h", desired, {})
+
+
+# ---------------------------------------------------------------- packages and stages
+
+
+def test_a_package_gets_the_exact_version_that_is_on_offer():
+    state = {**FRESH, "Package[x]": {"version": None, "candidates": ["2:1.5.2-1", "2:1.4.9-1"]}}
+    (change,) = planned([Package(name="x", version="1.4")], state).changes
+    assert change.after["version"] == "2:1.4.9-1"
+
+
+def test_a_version_that_nobody_offers_is_refused_with_what_is_on_offer():
+    state = {**FRESH, "Package[x]": {"version": None, "candidates": ["1.5-1"]}}
+    with pytest.raises(HostError) as caught:
+        planned([Package(name="x", version="9")], state)
+    assert caught.value.hint == "on offer: 1.5-1"
+
+
+def test_an_installed_version_that_does_needs_no_candidate():
+    state = {**FRESH, "Package[x]": {"version": "1.4.9-1", "candidates": []}}
+    assert planned([Package(name="x", version="1.4")], state).empty
+
+
+def test_old_package_lists_are_refreshed_first_and_promise_no_version():
+    state = {
+        "PackageLists": {"age_s": None},
+        "Package[x]": {"version": None, "candidates": []},
+        "Package[y]": {"version": None, "candidates": ["1"]},
+    }
+    result = planned([Package(name="x"), Package(name="y")], state)
+    assert addresses(result) == ["Command[refresh package lists]", "Package[x]", "Package[y]"]
+    assert [change.after.get("version") for change in result.changes[1:]] == [NEWEST, NEWEST]
+
+
+def test_old_package_lists_do_not_matter_when_nothing_is_installed():
+    state = {"PackageLists": {"age_s": None}, "Package[x]": {"version": "1", "candidates": []}}
+    assert planned([Package(name="x")], state).empty
+
+
+def test_a_pinned_version_waits_for_its_repository():
+    repository = AptRepository(name="r", uris=("http://a/",), suites=("s",))
+    state = {**FRESH, "Package[x]": {"version": None, "candidates": ["1.0-1"]}}
+    after = File(path="/etc/after", content="")
+    result = planned([repository, Package(name="x", version="2"), after], state)
+    assert addresses(result) == ["AptRepository[r]"]
+    assert [item.address for item in result.unknown] == ["Package[x]", "File[/etc/after]"]
+    assert result.unknown[0].until == "repository r has been listed"
+
+
+def test_what_waits_in_a_role_waits_in_those_that_require_it_too():
+    repository = AptRepository(name="r", uris=("http://a/",), suites=("s",))
+    desired = [
+        Desired(role="low", resource=repository),
+        Desired(role="low", resource=Package(name="x", version="2")),
+        Desired(role="high", resource=CONFIG),
+        Desired(role="apart", resource=File(path="/etc/apart", content="")),
+    ]
+    result = plan("h", desired, FRESH, requires={"high": ["low"]})
+    assert addresses(result) == ["AptRepository[r]", "File[/etc/apart]"]
+    assert [item.role for item in result.unknown] == ["low", "high"]
+
+
+def test_a_merge_waits_for_the_package_that_brings_the_file():
+    merge = File(
+        path="/etc/d.json",
+        content=Merge(format="json", values={"a": 1}),
+        delivered_by="d",
+    )
+    service = Service(name="d.service", running=True, restart_on=("/etc/d.json",))
+    state = {**FRESH, "Package[d]": {"version": None, "candidates": ["1"]}}
+    result = planned([Package(name="d"), merge, service], state)
+    assert addresses(result) == ["Package[d]"]
+    assert result.unknown[0].until == "package d has brought its /etc/d.json"
+
+    later = {
+        **FRESH,
+        "Package[d]": {"version": "1"},
+        "File[/etc/d.json]": file_state('{"theirs": true}'),
+        "Service[d.service]": RUNNING,
+    }
+    change = planned([Package(name="d"), merge, service], later).changes[0]
+    assert change.resource.content == '{\n  "theirs": true,\n  "a": 1\n}\n'
+
+
+def test_a_file_that_cannot_be_parsed_is_never_thrown_away():
+    merge = File(path="/etc/d.json", content=Merge(format="json", values={"a": 1}))
+    with pytest.raises(HostError, match="not valid JSON at line 2"):
+        planned([merge], {"File[/etc/d.json]": file_state("{\n oops")})
+
+
+def test_everything_behind_a_reboot_is_unknown():
+    reboot = Reboot(name="kernel", unless=PathExists(path="/run/reboot-required", absent=True))
+    desired = [Desired(role="a", resource=reboot), Desired(role="b", resource=CONFIG)]
+    result = plan("h", desired, {"Reboot[kernel]": {"needed": True}})
+    assert addresses(result) == ["Reboot[kernel]"]
+    assert result.unknown[0].until == "the host has rebooted"
+
+
+def test_a_command_runs_when_one_of_its_inputs_changes():
+    update = Command(
+        name="u", argv=("update",), unless=UpToDate(output="/o", inputs=("/etc/x.conf",))
+    )
+    state = {"Command[u]": {"done": True}}
+    result = planned([CONFIG, update], state)
+    assert addresses(result) == ["File[/etc/x.conf]", "Command[u]"]
+    assert result.changes[1].reason == "File[/etc/x.conf] changed"
+
+
+def test_a_unit_file_that_changes_means_a_daemon_reload():
+    unit = File(path="/etc/systemd/system/x.service.d/proxy.conf", content="[Service]\n")
+    service = Service(name="x.service", running=True, restart_on=(unit.path,))
+    result = planned([unit, service], {"Service[x.service]": RUNNING})
+    restart = next(change for change in result.changes if change.kind == "Service")
+    assert restart.before["reload_needed"] is True
+
+
+def test_merged_secrets_stay_secret():
+    merge = File(
+        path="/etc/d.json", content=Merge(format="json", values={"a": {"b": Secret("hunter2")}})
+    )
+    (change,) = planned([merge], {}).changes
+    assert isinstance(change.resource.content, Secret)
+    assert "hunter2" not in repr(change)
+
+
+def test_a_simulated_apply_leaves_an_empty_plan():
+    wanted = [CONFIG, SERVICE, Package(name="x"), Sysctl(key="net.ipv4.ip_forward", value="1")]
+    state = {**FRESH, "Package[x]": {"version": None, "candidates": ["1"]}}
+    first = planned(wanted, state)
+    assert len(first.changes) == 4
+    assert planned(wanted, simulate(first.changes, state)).empty
