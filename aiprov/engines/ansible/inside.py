@@ -1,0 +1,119 @@
+"""The engine inside an ``ansible-playbook`` worker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from aiprov.engines import Listener, Outcome
+from aiprov.engines.ansible.calls import ModuleCall, Step, command
+from aiprov.engines.ansible.modules import Modules, failure, hider
+from aiprov.engines.ansible.tasks import steps, unsupported
+from aiprov.errors import BecomeError, UnreachableError
+from aiprov.plan import Change
+from aiprov.resources import File, Reboot, Resource, Secret, Service
+from aiprov.survey.facts import Family
+
+Told = Callable[[Outcome], None]
+
+
+class InsideEngine:
+    """Realises changes with Ansible's modules. ``told`` hears every outcome as it is known."""
+
+    name = "ansible"
+
+    def __init__(
+        self,
+        modules: Modules,
+        *,
+        family: Callable[[], Family],
+        local: bool,
+        told: Told = lambda outcome: None,
+    ) -> None:
+        self._modules = modules
+        self._family = family
+        self._local = local
+        self._told = told
+
+    def unsupported(self, resource: Resource) -> str | None:
+        """See ``Engine.unsupported``."""
+        if self._local and isinstance(resource, Reboot):
+            return "the host is the controller itself, which Ansible does not reboot"
+        return unsupported(resource)
+
+    def apply(self, changes: Sequence[Change], listener: Listener) -> Sequence[Outcome]:
+        """See ``Engine.apply``."""
+        outcomes: list[Outcome] = []
+        hide = hider(_secrets(changes))
+        failed = False
+        for step in steps(changes, self._family()):
+            if failed:
+                made = [Outcome(change=change, status="not run") for change in step.changes]
+            else:
+                made = self._make(step, listener, hide, first=not outcomes)
+                failed = any(outcome.status == "failed" for outcome in made)
+            for outcome in made:
+                self._told(outcome)
+            outcomes += made
+        return outcomes
+
+    def _make(
+        self, step: Step, listener: Listener, hide: Callable[[str], str], *, first: bool
+    ) -> list[Outcome]:
+        for change in step.changes:
+            listener(change)
+        began = time.monotonic()
+        try:
+            problem = self._problem(step)
+        except (UnreachableError, BecomeError) as error:
+            if first:
+                raise
+            problem = error.message  # what was done before must not be lost with the error
+        seconds = (time.monotonic() - began) / len(step.changes)
+        return [
+            Outcome(
+                change=change,
+                status="done" if problem is None else "failed",
+                message=hide(problem or ""),
+                seconds=seconds,
+            )
+            for change in step.changes
+        ]
+
+    def _problem(self, step: Step) -> str | None:
+        """What went wrong; ``None`` when all went well."""
+        before = self._boot_id(step)
+        for call in step.calls:
+            problem = failure(self._modules.run(call))
+            if problem is not None:
+                return self._explained(step, call, problem)
+        if before is not None and self._boot_id(step) == before:
+            return "the host answers, but it has not rebooted: its boot id is the same"
+        return None
+
+    def _boot_id(self, step: Step) -> str | None:
+        if not any(isinstance(change.resource, Reboot) for change in step.changes):
+            return None
+        path = "/proc/sys/kernel/random/boot_id"
+        result = self._modules.run(command("Read the boot id", ("cat", path), reads=True))
+        return str(result.get("stdout", ""))
+
+    def _explained(self, step: Step, call: ModuleCall, problem: str) -> str:
+        if call.no_log:
+            return f"{call.name} failed (what the host said is hidden, the content is secret)"
+        service = step.changes[0].resource
+        if not isinstance(service, Service):
+            return problem
+        if call.again is not None:  # the one that waits: its output is a single word
+            problem = f"{service.name} was started but is {problem.splitlines()[0]}"
+        argv = ("journalctl", "--unit", service.name, "--lines", "12", "--no-pager", "-o", "cat")
+        log = self._modules.run(command("Read what the unit logged", argv, reads=True))
+        return f"{problem}\n{log.get('stdout', '')}".rstrip()
+
+
+def _secrets(changes: Iterable[Change]) -> list[str]:
+    return [
+        change.resource.content.reveal()
+        for change in changes
+        if isinstance(change.resource, File) and isinstance(change.resource.content, Secret)
+    ]
