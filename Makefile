@@ -1,0 +1,39 @@
+# make demo    three real hosts from a plain OS to Docker and containerd
+# make test    everything that this machine can run
+# make bench   speed, side by side with what you use today
+# make clean   remove what the above left
+
+PYTHON ?= python3
+VENV   ?= .venv
+# The second controller: another Python, and with it the other supported line of ansible-core.
+VENV2  ?= .venv2
+
+.PHONY: demo test unit lab-tests other-controller bench generated clean
+
+demo:
+	@$(PYTHON) .ci/prepare.py $(VENV) --lab
+	@$(VENV)/bin/python -m tests.demo
+
+test:
+	@$(PYTHON) .ci/prepare.py $(VENV) --extra test --lab
+	@$(VENV)/bin/python -m pytest
+	@$(MAKE) --no-print-directory other-controller
+
+unit:
+	@$(PYTHON) .ci/prepare.py $(VENV) --extra test
+	@$(VENV)/bin/python -m pytest tests/unit
+
+other-controller:
+	@$(PYTHON) -m tests.controllers $(VENV2)
+
+bench:
+	@$(PYTHON) .ci/prepare.py $(VENV) --extra test --lab
+	@$(VENV)/bin/python -m tests.bench
+
+generated:
+	@$(PYTHON) .ci/prepare.py $(VENV)
+	@$(VENV)/bin/python -m aiprov.faces
+
+clean:
+	@if [ -x $(VENV)/bin/aiprov ]; then $(VENV)/bin/aiprov lab down; fi
+	rm -rf $(VENV) $(VENV2) .lab .aiprov .collections .pytest_cache .mypy_cache .ruff_cache .hypothesis

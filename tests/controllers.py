@@ -1,0 +1,48 @@
+"""Run the tests that depend on the controller's ansible-core with the other supported Python.
+
+Python 3.11 goes with ansible-core 2.19, 3.12 and 3.13 with 2.21. ``make test`` runs everything on
+the Python it was started with; this runs the unit tier and Ansible's face on the other line.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TESTS = ("tests/unit", "tests/lab/test_engine_ansible.py", "tests/lab/test_playbooks.py")
+
+
+def main() -> int:
+    others = ("3.12", "3.13") if sys.version_info[:2] == (3, 11) else ("3.11",)
+    python = next((path for version in others if (path := find(version))), None)
+    if python is None:
+        print(f"could not run on Python {' or '.join(others)}: none is installed here", flush=True)
+        return 1 if os.environ.get("CI") else 0
+    venv = ROOT / sys.argv[1]
+    prepare = [sys.executable, ".ci/prepare.py", str(venv), "--extra", "test"]
+    subprocess.run([*prepare, "--python", python], check=True, cwd=ROOT)
+    tests = [test for test in TESTS if (ROOT / test).exists()]
+    command = [str(venv / "bin" / "python"), "-m", "pytest", *tests]
+    return subprocess.run(command, check=False, cwd=ROOT).returncode
+
+
+def find(version: str) -> str | None:
+    """A Python of that version, on PATH or under pyenv, that really starts."""
+    candidates = [shutil.which(f"python{version}")]
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates += [str(path) for path in sorted(pyenv.glob(f"{version}.*/bin/python{version}"))]
+    return next((path for path in candidates if path and starts(path)), None)
+
+
+def starts(python: str) -> bool:
+    """Whether it runs: a pyenv shim exists for versions that are not selected, and then fails."""
+    done = subprocess.run([python, "-c", "import venv"], check=False, capture_output=True)
+    return done.returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
