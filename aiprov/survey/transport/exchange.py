@@ -1,0 +1,182 @@
+"""Talk over a channel: write, read until something is there, run to the end, all by deadlines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from aiprov.errors import ApplyError, UnreachableError
+from aiprov.survey.transport import Channel, Completed, OnLine, Transport
+
+_PIECE = 32768
+_TURN_S = 0.05  # how long one side may wait before the other side gets its turn
+_EXIT_STATUS_S = 10.0
+_FOREVER_S = 10 * 365 * 86400.0
+
+
+class Deadline:
+    """A moment by which something has to be over. ``None`` seconds: it may take its time."""
+
+    def __init__(self, seconds: float | None, what: str) -> None:
+        self._seconds = seconds
+        self._what = what
+        self._end = time.monotonic() + (seconds if seconds is not None else _FOREVER_S)
+
+    @property
+    def left(self) -> float:
+        """The seconds that are left, never below 0."""
+        return max(self._end - time.monotonic(), 0.0)
+
+    def check(self, host: str) -> None:
+        """Raise ``UnreachableError`` when the moment has come."""
+        if self.left <= 0:
+            raise UnreachableError(
+                host,
+                f"{self._what} was not over within {self._seconds:g} s",
+                hint="the host may be hung or overloaded: look at its console, then run again",
+            )
+
+
+class Exchange:
+    """A conversation with a command on a host. Keeps what was read and not yet taken."""
+
+    def __init__(self, host: str, channel: Channel) -> None:
+        self.host = host
+        self.stdout = bytearray()
+        self.stderr = bytearray()
+        self.ended = False
+        self._channel = channel
+
+    def write(self, data: bytes, deadline: Deadline) -> None:
+        """Write all of ``data``, reading meanwhile so that neither side blocks the other.
+
+        Raises ``UnreachableError`` when the host does not take it in time.
+        """
+        view = memoryview(data)
+        while view and not self.ended:
+            sent = self._channel.send(bytes(view[:_PIECE]))
+            view = view[sent:]
+            if view:
+                self._take(_TURN_S if sent == 0 else 0.0)
+                deadline.check(self.host)
+
+    def read_until(self, done: Callable[[], bool], deadline: Deadline) -> bool:
+        """Read until ``done`` says so (true) or the command has ended (false).
+
+        Raises ``UnreachableError`` when neither happens in time.
+        """
+        while not done():
+            if self.ended:
+                return False
+            deadline.check(self.host)
+            self._take(deadline.left)
+        return True
+
+    def read_some(self, deadline: Deadline) -> None:
+        """Read what comes next. Raises ``UnreachableError`` when nothing comes in time."""
+        deadline.check(self.host)
+        self._take(deadline.left)
+
+    def finish(self) -> None:
+        """End the command's standard input."""
+        self._channel.finish()
+
+    def exit_status(self) -> int | None:
+        """The command's exit status; ``None`` when the connection ended without one."""
+        return self._channel.exit_status(_EXIT_STATUS_S)
+
+    def close(self) -> None:
+        """Let go of the command."""
+        self._channel.close()
+
+    def _take(self, timeout_s: float) -> None:
+        received = self._channel.receive(timeout_s)
+        self.stdout += received.stdout
+        self.stderr += received.stderr
+        self.ended = received.eof
+
+
+def run_to_end(
+    exchange: Exchange,
+    *,
+    stdin: bytes = b"",
+    timeout_s: float | None,
+    on_line: OnLine | None = None,
+    what: str = "a command",
+) -> Completed:
+    """Feed a command its input, read it to its end and close it.
+
+    Raises ``UnreachableError`` when it does not end in time or the connection is lost.
+    """
+    deadline = Deadline(timeout_s, what)
+    lines = _Lines(on_line)
+    try:
+        exchange.write(stdin, deadline)
+        exchange.finish()
+        while not exchange.ended:
+            exchange.read_some(deadline)
+            lines.tell(exchange)
+        lines.tell(exchange, last=True)
+        rc = exchange.exit_status()
+    finally:
+        exchange.close()
+    if rc is None:
+        raise UnreachableError(
+            exchange.host,
+            f"the connection was lost while {what} ran",
+            hint="run again: what was done is read from the host, not remembered",
+        )
+    return Completed(rc=rc, stdout=bytes(exchange.stdout), stderr=bytes(exchange.stderr))
+
+
+class _Lines:
+    """Cuts both streams into lines for whoever listens."""
+
+    def __init__(self, on_line: OnLine | None) -> None:
+        self._on_line = on_line
+        self._told_out = 0
+        self._told_err = 0
+
+    def tell(self, exchange: Exchange, *, last: bool = False) -> None:
+        if self._on_line is None:
+            return
+        for line in _complete(exchange.stdout, self._told_out, last=last):
+            self._told_out += len(line)
+            self._on_line("stdout", _text(line))
+        for line in _complete(exchange.stderr, self._told_err, last=last):
+            self._told_err += len(line)
+            self._on_line("stderr", _text(line))
+
+
+def _complete(data: bytearray, start: int, *, last: bool) -> list[bytes]:
+    end = len(data) if last else data.rfind(b"\n") + 1
+    return bytes(data[start:end]).splitlines(keepends=True) if end > start else []
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace").rstrip("\r\n")
+
+
+def put_file(transport: Transport, data: bytes, path: str, mode: int) -> None:
+    """``Transport.put`` by a shell: a new file, made 0600, whole or not there.
+
+    Raises ``ApplyError``. ``set -C`` makes the shell create the file exclusively, so a link that
+    someone laid there is not followed; the size is compared because a lost connection looks like
+    the end of the input.
+    """
+    from shlex import quote
+
+    target = quote(path)
+    command = (
+        f"umask 077; set -C; cat > {target} || exit 3; "
+        f'[ "$(wc -c < {target})" -eq {len(data)} ] && chmod {mode:o} {target} '
+        f"|| {{ rm -f {target}; exit 4; }}"
+    )
+    done = transport.run(f"/bin/sh -c {quote(command)}", stdin=data, timeout_s=120.0)
+    if done.rc != 0:
+        reason = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise ApplyError(
+            transport.host,
+            f"cannot write {path}: {reason[-1] if reason else f'exit status {done.rc}'}",
+            hint="check free space and permissions there",
+        )
