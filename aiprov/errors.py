@@ -60,7 +60,7 @@ class InventoryError(AiprovError):
         return f"{where}: {self.message}" if where else self.message
 
 
-class InventoryErrors(InventoryError):
+class InventoryErrors(InventoryError):  # noqa: N818 - it is several
     """Several faults of one inventory: ``errors``, each once, in the order of files and lines."""
 
     def __init__(self, errors: Iterable[InventoryError]) -> None:
