@@ -1,0 +1,12 @@
+"""When a package version meets the one asked for: ``aiprov.versions``, for an older Python."""
+
+from typing import Optional
+
+
+def satisfies(version: str, wanted: Optional[str]) -> bool:
+    """Whether ``version`` is ``wanted``, or its upstream part is that or begins so."""
+    if wanted is None or version == wanted:
+        return True
+    bare = version.partition(":")[2] or version
+    bare = bare.rpartition("-")[0] or bare
+    return bare == wanted or bare.startswith(tuple(wanted + separator for separator in ".~+-"))
