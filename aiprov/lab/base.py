@@ -21,15 +21,18 @@ from aiprov.lab.state import cache_directory, locked
 SUITES = ("bookworm", "trixie")
 _PACKAGES = (
     "systemd,systemd-sysv,dbus,udev,kmod,openssh-server,iproute2,ca-certificates,sudo,pciutils,"
+    "procps,netbase,"
     "python3-minimal,python3-apt"
 )
 _APT_GET = ("apt-get", "-y", "-o", "Dpkg::Options::=--force-confnew")
-_UNDER_TEST = "/usr/share/doc /usr/share/man /usr/share/locale /usr/share/info"
+_DOCUMENTATION = "/usr/share/doc /usr/share/man /usr/share/locale /usr/share/info"
 _FILES = {
     # Hosts are thrown away: losing the last seconds of a crashed machine costs nothing.
     "etc/dpkg/dpkg.cfg.d/aiprov-lab": "force-unsafe-io\n"
-    + "".join(f"path-exclude={path}/*\n" for path in _UNDER_TEST.split()),
-    "etc/apt/apt.conf.d/02aiprov-lab": 'Acquire::Languages "none";\nAcquire::http::Timeout "300";\n',
+    + "".join(f"path-exclude={path}/*\n" for path in _DOCUMENTATION.split()),
+    "etc/apt/apt.conf.d/02aiprov-lab": (
+        'Acquire::Languages "none";\nAcquire::http::Timeout "300";\n'
+    ),
     "etc/sudoers.d/aiprov-lab": "ops ALL=(ALL:ALL) ALL\nadmin ALL=(ALL:ALL) NOPASSWD: ALL\n",
     "etc/resolv.conf": "# No name server: packages come through the lab's proxy.\n",
     "etc/ssh/sshd_config.d/aiprov-lab.conf": "PermitRootLogin prohibit-password\n",
@@ -69,10 +72,9 @@ def ensure(suite: str, *, python: bool = True, say: Callable[[str], object] = pr
         if place.exists():
             return place
         scratch = place.parent / f".{name}.building"
-        shutil.rmtree(scratch, ignore_errors=False) if scratch.exists() else None
-        say(
-            f"building the base of {suite}{'' if python else ' without Python'}: about two minutes, once"
-        )
+        if scratch.exists():
+            shutil.rmtree(scratch)
+        say(f"building the base {name}: a minute or two, once on this machine")
         if python:
             _build(suite, scratch)
         else:
@@ -119,7 +121,7 @@ def _build(suite: str, tree: Path) -> None:
     for pattern in ("etc/ssh/ssh_host_*", "var/log/*.log", "var/cache/apt/*.bin"):
         for path in tree.glob(pattern):
             path.unlink()
-    for name in _UNDER_TEST.split():
+    for name in _DOCUMENTATION.split():
         shutil.rmtree(tree / name.lstrip("/"))
         (tree / name.lstrip("/")).mkdir()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aiprov.errors import LabError
-from aiprov.lab import base, cgroups, daemon, inventory, network, proxy, tree
+from aiprov.lab import base, cgroups, daemon, inventory, network, tree
 from aiprov.lab.access import wait_for
 from aiprov.lab.machine import replace, require
 from aiprov.lab.pci import PciDevice
@@ -48,7 +48,7 @@ def up(
     require()
     wanted = list(hosts)
     _check(wanted)
-    bases = {(s.suite, s.python): base.ensure(s.suite, python=s.python, say=say) for s in wanted}
+    bases = _bases(wanted, say)
     folder = Folder(directory.absolute())
     folder.root.mkdir(parents=True, exist_ok=True)
     with locked(folder.lock):
@@ -71,6 +71,16 @@ def up(
             list(workers.map(lambda host: boot(folder, host), chosen))
             list(workers.map(lambda host: wait_for(folder, host, boot_timeout), chosen))
         say(f"{len(chosen)} hosts are up; their inventory is {folder.inventory}")
+
+
+def _bases(
+    wanted: Iterable[HostSpec], say: Callable[[str], object]
+) -> dict[tuple[str, bool], Path]:
+    """The base trees that these hosts need, built side by side where they are missing."""
+    kinds = sorted({(spec.suite, spec.python) for spec in wanted})
+    with ThreadPoolExecutor() as workers:
+        paths = workers.map(lambda kind: base.ensure(kind[0], python=kind[1], say=say), kinds)
+        return dict(zip(kinds, paths, strict=True))
 
 
 def _check(wanted: Sequence[HostSpec]) -> None:

@@ -1,7 +1,7 @@
 """Control groups: each host gets its own in every hierarchy, so that its limits are real.
 
-Machines differ: one v2 hierarchy, v1 hierarchies, or both. A host's own group is made at the root of
-each, entered by the process that becomes the host, and removed when the host is gone. Whatever
+Machines differ: one v2 hierarchy, v1 hierarchies, or both. A host's own group is made at the root
+of each, entered by the process that becomes the host, and removed when the host is gone. Whatever
 runs in these groups was started by the lab, so this is also how a host's processes are found.
 """
 

@@ -1,6 +1,6 @@
 """Processes that outlive ``up`` and are found again by ``down``.
 
-A daemon holds a lock in its own folder for as long as it lives and writes there who it is. It starts
+A daemon holds a lock in its own folder for as long as it lives and writes there who it is. It runs
 only while the lab is not closing; ``down`` closes the lab first and then looks for locks. So no
 daemon can appear behind the back of ``down``, at whatever moment ``up`` was killed.
 """

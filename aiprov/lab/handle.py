@@ -16,7 +16,7 @@ from aiprov.lab.state import Folder, Host
 
 @dataclass(frozen=True)
 class Lab:
-    """A lab by its folder. Nothing is kept in memory: two handles on one folder are the same lab."""
+    """A lab by its folder. Two handles on one folder are the same lab."""
 
     directory: Path
 

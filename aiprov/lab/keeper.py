@@ -1,7 +1,7 @@
-"""The process behind one host: it runs systemd-nspawn, and runs it again when the host reboots.
+"""The process behind one host: it runs systemd-nspawn, and again when the host reboots.
 
-nspawn ends with a status of its own when a host asks for a reboot; the keeper then starts it afresh,
-as a mainboard would. When the host is powered off or nspawn is killed, the keeper ends.
+nspawn ends with a status of its own when a host asks for a reboot; the keeper then starts it
+afresh, as a mainboard would. When the host is powered off or nspawn is killed, the keeper ends.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from aiprov.lab.state import Folder, Host
 
 _REBOOT = 133
 _PR_SET_PDEATHSIG = 1
+# Debian 13 boots on v1 only when told twice.
+_LEGACY = ["systemd.unified_cgroup_hierarchy=0", "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"]
 _CALLS = "add_key keyctl bpf perf_event_open"
 
 
@@ -38,6 +40,8 @@ def nspawn(folder: Folder, host: Host, bridge: str) -> list[str]:
         f"--system-call-filter={_CALLS}",
         "--bind=/dev/kmsg",
         *("--link-journal=no", "--resolv-conf=off", "--timezone=off", "--console=pipe"),
+        "systemd.unified_cgroup_hierarchy=0",
+        "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",
     ]
 
 
@@ -60,12 +64,11 @@ def main(arguments: list[str]) -> int:
             os._exit(1)
         cgroups.enter(host.group, os.getpid())
 
-    env = {**environment(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": unified(host)}
+    env = {**environment(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": str(int(unified()))}
     status = _REBOOT
     while status == _REBOOT:
-        child = subprocess.Popen(  # noqa: PLW1509 - this process has one thread
-            nspawn(folder, host, network.bridge), env=env, preexec_fn=tie
-        )
+        command = nspawn(folder, host, network.bridge)
+        child = subprocess.Popen(command, env=env, preexec_fn=tie)  # noqa: PLW1509 - one thread
         process = Process.of(child.pid)
         if process is not None:
             process.write(folder.host(name) / "nspawn")
@@ -75,13 +78,13 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def unified(host: Host) -> str:
-    """Whether the host sees one v2 hierarchy: by the machine's layout, or because it must.
+def unified() -> bool:
+    """Whether the machine has cgroup v2 alone; hosts then see one v2 hierarchy.
 
-    systemd from 256 on (Debian 13) refuses to boot on v1.
+    Elsewhere the controllers are bound to v1 and v2 has none, so a host on v2 could limit nothing:
+    Docker would ignore limits and containerd's default containers would not start.
     """
-    v2_only = all((root / "cgroup.controllers").exists() for root in cgroups.hierarchies())
-    return "1" if v2_only or host.suite != "bookworm" else "0"
+    return all((root / "cgroup.controllers").exists() for root in cgroups.hierarchies())
 
 
 if __name__ == "__main__":

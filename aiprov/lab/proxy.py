@@ -156,21 +156,31 @@ class Handler(BaseHTTPRequestHandler):
         sys.stderr.write(f"{self.client_address[0]} {format % args}\n")
 
 
+class QuietHandler(Handler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Building a base says only that it does."""
+
+
 class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     allow_reuse_address = True
     daemon_threads = True
 
 
-def server(address: tuple[str, int], archives: Iterable[Source], store: Path) -> Server:
+def server(
+    address: tuple[str, int],
+    archives: Iterable[Source],
+    store: Path,
+    handler: type[Handler] = Handler,
+) -> Server:
     upstream = {plain_http(source.uri): source.uri for source in archives}
-    handler = type("LabHandler", (Handler,), {"store": Store(store, upstream)})
+    handler.store = Store(store, upstream)
     return Server(address, handler)
 
 
 @contextmanager
 def serving(archives: Iterable[Source], store: Path) -> Iterator[str]:
     """A proxy on the loopback for the time of building a base; yields its address."""
-    with server(("127.0.0.1", 0), archives, store) as running:
+    with server(("127.0.0.1", 0), archives, store, QuietHandler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{running.server_address[1]}"
         running.shutdown()

@@ -130,7 +130,7 @@ def debian(suite: str) -> list[Source]:
 
 
 def deb822(sources: Iterable[Source]) -> str:
-    """A ``debian.sources`` for a host. Its addresses are plain http: the lab's proxy speaks https."""
+    """A ``debian.sources`` for a host, in plain http: it is the lab's proxy that speaks https."""
     blocks = [
         f"Types: deb\nURIs: {plain_http(source.uri)}\nSuites: {source.suite}\n"
         f"Components: {' '.join(source.components)}\nSigned-By: {_KEYRING}\n"

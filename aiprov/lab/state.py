@@ -27,7 +27,7 @@ def default_directory() -> Path:
 
 
 def cache_directory() -> Path:
-    """``AIPROV_LAB_CACHE``, or a folder of the machine: base trees and packages, kept by ``down``."""
+    """``AIPROV_LAB_CACHE``, or a folder of the machine: base trees and packages."""
     return Path(os.environ.get("AIPROV_LAB_CACHE") or "/var/cache/aiprov/lab")
 
 

@@ -32,7 +32,7 @@ def personalise(
     password = folder.password.read_text(encoding="ascii").strip()
     files = {
         "etc/hostname": f"{host.name}\n",
-        "etc/hosts": f"127.0.0.1\tlocalhost\n127.0.1.1\t{host.name}\n::1\tlocalhost ip6-localhost\n",
+        "etc/hosts": f"127.0.0.1\tlocalhost\n127.0.1.1\t{host.name}\n::1\tlocalhost\n",
         "etc/machine-id": f"{uuid.uuid4().hex}\n",
         "etc/systemd/network/80-aiprov-lab.network": _network(host, network),
         "etc/apt/apt.conf.d/01aiprov-lab": _apt(network),
