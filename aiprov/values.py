@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, SecretStr, StringConstraints
@@ -118,3 +118,15 @@ def unit_environment(variables: Mapping[str, str]) -> Secret:
         quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
         lines.append(f'Environment="{name}={quoted}"')
     return Secret("\n".join(lines) + "\n")
+
+
+def laid_over(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` with ``more`` laid over them: mappings merge, anything else is replaced."""
+    united = dict(values)
+    for key, value in more.items():
+        present = united.get(key)
+        if isinstance(value, Mapping) and isinstance(present, Mapping):
+            united[key] = laid_over(present, value)
+        else:
+            united[key] = value
+    return united

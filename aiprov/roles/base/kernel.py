@@ -1,0 +1,35 @@
+"""The kernel's modules and parameters, limits of sessions, and swap."""
+
+from __future__ import annotations
+
+from aiprov.resources import Command, File, KernelModule, Resource, Service, Succeeds, Sysctl
+from aiprov.roles.base.clock import CONTAINERS
+from aiprov.roles.base.settings import Vars
+from aiprov.survey.facts import Facts
+
+
+def kernel(vars: Vars, host: Facts) -> list[Resource]:
+    """Modules first: many parameters exist only once their module is loaded."""
+    wanted: list[Resource] = [KernelModule(name=name) for name in vars.base_kernel_modules]
+    wanted += [Sysctl(key=key, value=str(value)) for key, value in vars.base_sysctls.items()]
+    if vars.base_limits:
+        lines = (f"{item.domain} {item.type} {item.item} {item.value}" for item in vars.base_limits)
+        text = "".join(f"{line}\n" for line in lines)
+        wanted.append(File(path="/etc/security/limits.d/90-aiprov.conf", content=text))
+    # A container's swap is its machine's: not its to switch off.
+    if vars.base_swap == "off" and host.virtualization not in CONTAINERS:
+        wanted += _no_swap()
+    return wanted
+
+
+def _no_swap() -> list[Resource]:
+    """No swap: the target that would pull it in at boot is masked, so fstab can stay as it is."""
+    return [
+        Service(name="swap.target", masked=True),
+        Command(
+            name="swapoff",
+            argv=("swapoff", "--all"),
+            # /proc/swaps has one line, its heading, when there is no swap.
+            unless=Succeeds(argv=("awk", "END { exit NR > 1 }", "/proc/swaps")),
+        ),
+    ]

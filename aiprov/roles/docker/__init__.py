@@ -1,0 +1,188 @@
+"""Docker: the engine, its configuration by key, and who may use it.
+
+containerd comes before it and alone owns the containerd package, so both roles need the same
+source: with different ones they want ``containerd`` and ``containerd.io`` differently, and planning
+says so. Keys of ``daemon.json`` that no variable names are kept; lists are replaced.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiprov import catalog
+from aiprov.catalog import OperatingSystem
+from aiprov.errors import UnsupportedError
+from aiprov.resources import (
+    STAGED,
+    Argv,
+    Directory,
+    File,
+    Merge,
+    Package,
+    Resource,
+    Service,
+    Sysctl,
+    User,
+)
+from aiprov.roles import Cluster
+from aiprov.roles.docker.settings import Vars
+from aiprov.survey.facts import Facts
+from aiprov.values import laid_over, proxy_environment, unit_environment
+
+__all__ = ["REQUIRES", "Vars", "resources", "unsuitable"]
+
+REQUIRES: tuple[str, ...] = ("containerd",)
+
+CONFIG = "/etc/docker/daemon.json"
+UNIT_FOLDER = "/etc/systemd/system/docker.service.d"
+PROXY = f"{UNIT_FOLDER}/aiprov-proxy.conf"
+FORWARDING = f"{UNIT_FOLDER}/aiprov-forwarding.conf"
+
+
+def unsuitable(vars: Vars, host: Facts) -> str | None:
+    """Every host can have Docker."""
+    return None
+
+
+def resources(vars: Vars, host: Facts, cluster: Cluster) -> list[Resource]:
+    """The packages, the configuration, the service and its users.
+
+    Raises ``UnsupportedError`` where the source has no package for this OS.
+    """
+    os = catalog.operating_system(host.os_id, host.os_version)
+    drop_ins = _drop_ins(vars)
+    return [
+        *_before_packages(vars),
+        *_packages(vars, os),
+        Directory(path="/etc/docker"),
+        File(
+            path=CONFIG,
+            content=Merge(format="json", values=daemon_json(vars)),
+            validate=_validate(vars, os),
+        ),
+        *([Directory(path=UNIT_FOLDER)] if drop_ins else []),
+        *drop_ins,
+        Service(name="docker.socket", enabled=True, running=True),
+        Service(
+            name="docker.service",
+            enabled=True,
+            running=True,
+            restart_on=(CONFIG, *(item.path for item in drop_ins)),
+        ),
+        *(User(name=name, groups=("docker",)) for name in vars.docker_users),
+    ]
+
+
+def daemon_json(vars: Vars) -> dict[str, Any]:
+    """The keys of daemon.json that are ours.
+
+    https://docs.docker.com/reference/cli/dockerd/#daemon-configuration-file, 2026-11-21.
+    """
+    values: dict[str, Any] = {
+        "exec-opts": [f"native.cgroupdriver={vars.docker_cgroup_driver}"],
+        "log-driver": vars.docker_log_driver,
+        "live-restore": vars.docker_live_restore,
+    }
+    log_opts = dict(vars.docker_log_opts)
+    if vars.docker_log_driver in ("json-file", "local"):
+        log_opts.setdefault("max-size", vars.docker_log_max_size)
+        log_opts.setdefault("max-file", str(vars.docker_log_max_file))
+    pools = [{"base": pool.base, "size": pool.size} for pool in vars.docker_address_pools]
+    ulimits = {
+        name: {"Name": name, "Soft": limit.soft, "Hard": limit.hard}
+        for name, limit in vars.docker_ulimits.items()
+    }
+    where_set = {
+        "log-opts": log_opts,
+        "registry-mirrors": list(vars.docker_registry_mirrors),
+        "insecure-registries": list(vars.docker_insecure_registries),
+        "data-root": vars.docker_data_root,
+        "storage-driver": vars.docker_storage_driver,
+        "default-address-pools": pools,
+        "bip": vars.docker_bip,
+        "mtu": vars.docker_mtu,
+        "dns": list(vars.docker_dns),
+        "default-ulimits": ulimits,
+        "features": dict(vars.docker_features),
+    }
+    values |= {key: value for key, value in where_set.items() if value}
+    return laid_over(values, vars.docker_config_extra)
+
+
+def _before_packages(vars: Vars) -> list[Resource]:
+    """Docker drops forwarded packets only where it had to switch forwarding on itself.
+
+    So that it never gets to, forwarding is on before Docker first starts (docs.docker.com, Packet
+    filtering and firewalls, "Docker on a router", 2026-11-21).
+    """
+    if not vars.docker_keep_forwarding:
+        return []
+    return [Sysctl(key="net.ipv4.ip_forward", value="1"), Package(name="iptables")]
+
+
+def _packages(vars: Vars, os: OperatingSystem) -> list[Resource]:
+    if vars.docker_source == "distribution":
+        return _distribution_packages(vars, os)
+    wanted: list[Resource] = []
+    if vars.docker_remove_conflicting:
+        conflicts = catalog.docker_repository(os).conflicts
+        wanted += [Package(name=name, absent=True) for name in conflicts]
+    elif os.family == "debian":
+        # Stays, so that a containerd role with the other source is noticed.
+        wanted.append(Package(name="containerd", absent=True))
+    if vars.docker_hold and os.hold_package is not None:
+        wanted.append(Package(name=os.hold_package))
+    versions = {
+        "docker-ce-cli": vars.docker_version,
+        "docker-ce": vars.docker_version,
+        "docker-buildx-plugin": vars.docker_buildx_version,
+        "docker-compose-plugin": vars.docker_compose_version,
+    }
+    hold = vars.docker_hold
+    wanted += [Package(name=name, version=version, hold=hold) for name, version in versions.items()]
+    return wanted
+
+
+def _distribution_packages(vars: Vars, os: OperatingSystem) -> list[Resource]:
+    if os.family == "redhat":
+        raise UnsupportedError(
+            f"{os.name} has no Docker package of its own",
+            hint="set docker_source and containerd_source to docker",
+        )
+    # containerd.io is Docker's: naming it notices a containerd role with the other source.
+    replaced = ("docker-ce", "docker-ce-cli", "docker-ce-rootless-extras", "containerd.io")
+    return [
+        *(Package(name=name, absent=True) for name in replaced),
+        Package(name="docker.io", version=vars.docker_version, hold=vars.docker_hold),
+    ]
+
+
+def _validate(vars: Vars, os: OperatingSystem) -> Argv:
+    """How the staged daemon.json is checked before it is put in place.
+
+    The daemon's own check came with 23.0; it finds unknown keys and wrong types, though not keys
+    that the unit's flags give too (seen with 26.1.5). Before that only the syntax is checked.
+    """
+    package = "docker-ce" if vars.docker_source == "docker" else "docker.io"
+    version = vars.docker_version or catalog.package_versions("docker", package, os).oldest
+    if catalog.docker_has("validate", version):
+        return ("dockerd", "--validate", "--config-file", STAGED)
+    return ("python3", "-m", "json.tool", STAGED)
+
+
+def _drop_ins(vars: Vars) -> list[File]:
+    """Drop-ins of docker.service.
+
+    The proxy is not in daemon.json, whose ``proxies`` came with 23.0: so every version has it in
+    one place, and plans can show daemon.json whole.
+    """
+    files = []
+    proxy = proxy_environment(vars.docker_http_proxy, vars.docker_https_proxy, vars.docker_no_proxy)
+    if proxy:
+        files.append(File(path=PROXY, content=unit_environment(proxy), mode=0o600))
+    if vars.docker_keep_forwarding:
+        # For a Docker that has set the policy already. daemon.json's "ip-forward-no-drop" would do
+        # from 28.0 on, but an older daemon does not start with it.
+        text = "[Service]\nExecStartPost=/usr/sbin/iptables --wait 30 --policy FORWARD ACCEPT\n"
+        files.append(File(path=FORWARDING, content=text))
+    return files
