@@ -8,7 +8,7 @@ import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]
+from ansible.plugins.action import ActionBase
 
 from aiprov.engines import Outcome
 from aiprov.engines.ansible.inside import InsideEngine

@@ -19,7 +19,13 @@ ENVIRONMENT: Mapping[str, str] = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LC_ALL": "C.UTF-8",
     "DEBIAN_FRONTEND": "noninteractive",
+    "AIPROV_DOLLAR": "$",
 }
+
+
+def literal(argument: str) -> str:
+    """The argument as it must be given where Ansible's modules expand variables in it, once."""
+    return argument.replace("$", "${AIPROV_DOLLAR}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +66,7 @@ def command(
     name: str, argv: Argv, *, reads: bool = False, again: Again | None = None
 ) -> ModuleCall:
     """A command, with no shell on its way."""
-    args = {"argv": list(argv)}
+    args = {"argv": list(argv), "expand_argument_vars": False}
     return ModuleCall(
         name=name, module="ansible.builtin.command", args=args, reads=reads, again=again
     )

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
-from ansible.errors import (  # type: ignore[import-untyped]
+from ansible.errors import (
     AnsibleConnectionFailure,
     AnsibleError,
 )
-from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]
+from ansible.plugins.action import ActionBase
 
 from aiprov.engines.ansible.calls import ENVIRONMENT, ModuleCall
 from aiprov.errors import BecomeError, HostError, HostKeyError, UnreachableError
@@ -122,13 +122,19 @@ def failure(result: Mapping[str, Any]) -> str | None:
     """What the host said, when the result is a failure."""
     if not (result.get("failed") or result.get("rc")):
         return None
-    message = str(result.get("msg", ""))
+    message = str(result.get("msg") or _exception(result))
     said = [str(result.get(stream, "")).strip() for stream in ("stderr", "stdout")]
-    if message in ("", "non-zero return code"):
-        code = f"exit code {result.get('rc')}"
-        return "\n".join([*(_tail(text) for text in said if text), code][:2])
+    if re.fullmatch(r"|(The command exited with a )?non-zero return code\.?", message):
+        return "\n".join([*(_tail(text) for text in said if text), f"exit code {result['rc']}"][:2])
     detail = next((text for text in said if text and text not in message), "")
     return "\n".join(text for text in (message, _tail(detail)) if text)
+
+
+def _exception(result: Mapping[str, Any]) -> str:
+    """What a module that crashed left: text, or since ansible-core 2.19 an event with a message."""
+    crash = result.get("exception", "")
+    event = getattr(crash, "event", None)
+    return str(getattr(event, "msg", crash))
 
 
 def _tail(text: str, lines: int = 12) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from aiprov.diff import text_of
-from aiprov.engines.ansible.calls import WHILE_LOCKED, ModuleCall, command
+from aiprov.engines.ansible.calls import WHILE_LOCKED, ModuleCall, command, literal
 from aiprov.plan import Change
 from aiprov.resources import (
     STAGED,
@@ -18,8 +20,9 @@ from aiprov.resources import (
     DnfRepository,
     File,
     Link,
+    Resource,
     Secret,
-    State,
+    User,
     previous_path,
     repository_files,
 )
@@ -27,7 +30,7 @@ from aiprov.resources import (
 
 def path_calls(change: Change, resource: File | Directory | Link | Absent) -> Iterator[ModuleCall]:
     if change.keep_previous:
-        yield _kept(resource.path, change.before)
+        yield from _kept(resource.path)
     before = change.before.get("type", "absent")
     if isinstance(resource, Absent):
         yield removed(resource.path, before)
@@ -37,7 +40,7 @@ def path_calls(change: Change, resource: File | Directory | Link | Absent) -> It
         yield removed(resource.path, before)
     match resource:
         case File():
-            yield write(resource)
+            yield from write(resource)
         case Directory():
             yield ModuleCall(
                 name=f"Make directory {resource.path}",
@@ -59,9 +62,39 @@ def path_calls(change: Change, resource: File | Directory | Link | Absent) -> It
             )
 
 
-def write(file: File) -> ModuleCall:
+def expanded(resource: Resource) -> str | None:
+    """The path in the resource that Ansible's modules would not take literally, if there is one."""
+    match resource:
+        case File(path=path):
+            paths: tuple[str | None, ...] = (path.rpartition("/")[0],)
+        case Directory(path=path) | Absent(path=path):
+            paths = (path,)
+        case Link(path=path, target=target):
+            paths = (path, target)
+        case User(home=home, shell=shell):
+            paths = (home, shell)
+        case _:
+            paths = ()
+    return next((path for path in paths if path is not None and "$" in path), None)
+
+
+def write(file: File) -> Iterator[ModuleCall]:
     """The file, written beside its place, validated there and moved into it."""
-    args: dict[str, Any] = {"content": text_of(file), "dest": file.path, **_ownership(file)}
+    if "$" in file.path:  # copy would expand a variable in its name, more than once
+        folder, _, name = file.path.rpartition("/")
+        staged = f"{folder}/.aiprov-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+        yield _copied(replace(file, path=staged))
+        yield _moved(staged, file.path)
+    else:
+        yield _copied(file)
+
+
+def _copied(file: File) -> ModuleCall:
+    args: dict[str, Any] = {
+        "content": text_of(file),
+        "dest": file.path,
+        **_ownership(file),
+    }
     if file.validate is not None:
         args["validate"] = _validate(file.validate)
     secret = isinstance(file.content, Secret)
@@ -72,7 +105,7 @@ def write(file: File) -> ModuleCall:
 
 def _validate(argv: Argv) -> str:
     """``copy`` takes one string, puts the staged path in for ``%s`` and splits it like a shell."""
-    return shlex.join(part.replace("%", "%%") for part in argv).replace(STAGED, "%s")
+    return shlex.join(literal(part.replace("%", "%%")) for part in argv).replace(STAGED, "%s")
 
 
 def _ownership(resource: File | Directory) -> dict[str, str]:
@@ -83,15 +116,16 @@ def _ownership(resource: File | Directory) -> dict[str, str]:
     }
 
 
-def _kept(path: str, before: State) -> ModuleCall:
-    args: dict[str, Any] = {
-        "src": path,
-        "dest": previous_path(path),
-        "remote_src": True,
-        "mode": "preserve",
-    }
-    args |= {key: before[key] for key in ("owner", "group") if before.get(key)}
-    return ModuleCall(name=f"Keep {path} as it is now", module="ansible.builtin.copy", args=args)
+def _kept(path: str) -> Iterator[ModuleCall]:
+    kept = previous_path(path)
+    copied = ("cp", "--archive", "--no-target-directory", "--", path, f"{kept}.new")
+    yield command(f"Copy {path} as it is now", copied)
+    yield _moved(f"{kept}.new", kept)
+
+
+def _moved(source: str, path: str) -> ModuleCall:
+    argv = ("mv", "--force", "--no-target-directory", "--", source, path)
+    return command(f"Move {path} into place", argv)
 
 
 def removed(path: str, before: str) -> ModuleCall:
@@ -135,4 +169,4 @@ def _folder_and_file(file: File) -> Iterator[ModuleCall]:
     if folder == "/etc/apt/keyrings":  # old and minimal systems lack it
         args = {"path": folder, "state": "directory", "mode": "0755"}
         yield ModuleCall(name=f"Make directory {folder}", module="ansible.builtin.file", args=args)
-    yield write(file)
+    yield from write(file)

@@ -13,7 +13,7 @@ from typing import Any, assert_never
 
 from aiprov.engines.ansible.calls import WHILE_LOCKED, Again, ModuleCall, Step, command
 from aiprov.engines.ansible.packages import goes_out, transaction
-from aiprov.engines.ansible.paths import path_calls, removed, repository_calls, write
+from aiprov.engines.ansible.paths import expanded, path_calls, removed, repository_calls, write
 from aiprov.plan import Change
 from aiprov.resources import (
     STAGED,
@@ -70,10 +70,14 @@ def tasks(change: Change, family: Family) -> list[ModuleCall]:
 
 def unsupported(resource: Resource) -> str | None:
     """Why Ansible's modules cannot express the resource; ``None`` when they can."""
+    if (path := expanded(resource)) is not None:
+        return f"Ansible's modules would expand variables in {path}"
     if isinstance(resource, File) and resource.validate is not None:
         uses = sum(argument.count(STAGED) for argument in resource.validate)
         if uses != 1:
             return f"Ansible's copy wants {STAGED} exactly once in the command that validates"
+        if any(argument.startswith("~") for argument in resource.validate):
+            return "Ansible's copy would expand the ~ in the command that validates"
     return None
 
 
@@ -113,14 +117,14 @@ def _calls(change: Change, resource: Resource, family: Family) -> Iterator[Modul
 
 def _kernel_module(change: Change, module: KernelModule) -> Iterator[ModuleCall]:
     if not change.before.get("at_boot"):
-        yield write(module_file(module))
+        yield from write(module_file(module))
     if not change.before.get("loaded"):
         yield command(f"Load module {module.name}", ("modprobe", "--", module.name))
 
 
 def _sysctl(change: Change, sysctl: Sysctl) -> Iterator[ModuleCall]:
     if change.before.get("at_boot") != sysctl.value:
-        yield write(sysctl_file(sysctl))
+        yield from write(sysctl_file(sysctl))
     if change.before.get("value") != sysctl.value:
         assignment = f"{sysctl.key}={sysctl.value}"
         yield command(f"Set {sysctl.key}", ("sysctl", "-w", assignment))
@@ -134,7 +138,7 @@ def _kernel_argument(argument: KernelArgument, family: Family) -> Iterator[Modul
         yield command(f"{name} the kernel's command line", update)
         return
     file = grub_file(argument)
-    yield removed(file.path, "file") if argument.absent else write(file)
+    yield from (removed(file.path, "file"),) if argument.absent else write(file)
     yield command(f"{name} the kernel's command line", ("update-grub",))
 
 
