@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from aiprov.errors import InventoryError, InventoryErrors, UsageError
 from aiprov.inventory import vault
-from aiprov.inventory.variables import Location, Omitted, Variables, origin, relative
+from aiprov.inventory.variables import Location, Omitted, Template, Variables, origin, relative
 
 T = TypeVar("T")
 
@@ -79,15 +79,7 @@ class _Templar:
         self._engine: Any = None
 
     def __call__(self, value: Any) -> Any:
-        from ansible.errors import AnsibleError, AnsibleValueOmittedError
-
-        try:
-            return with_collections(lambda: self._template(value))
-        except AnsibleValueOmittedError as omitted:
-            raise Omitted from omitted
-        except AnsibleError as error:
-            message = str(error).partition("\n")[0]
-            raise InventoryError(message, hint=_hint(message)) from error
+        return located(lambda raw: with_collections(lambda: self._template(raw)))(value)
 
     def _template(self, value: Any) -> Any:
         if self._engine is None:
@@ -95,6 +87,22 @@ class _Templar:
 
             self._engine = Templar(loader=self._loaded.loader, variables=dict(self._read()))
         return _quietly(lambda: self._engine.template(value), self._loaded.warnings)
+
+
+def located(template: Callable[[Any], Any]) -> Template:
+    """Ansible's templating with aiprov's errors. ``Variables`` adds the place."""
+    from ansible.errors import AnsibleError, AnsibleValueOmittedError
+
+    def resolve(value: Any) -> Any:
+        try:
+            return template(value)
+        except AnsibleValueOmittedError as omitted:
+            raise Omitted from omitted
+        except AnsibleError as error:
+            message = str(error).partition("\n")[0]
+            raise InventoryError(message, hint=_hint(message)) from error
+
+    return resolve
 
 
 def _hint(message: str) -> str | None:
