@@ -1,0 +1,141 @@
+"""Operations for systemd units, beside pyinfra's own ``systemd.service``.
+
+Starting and enabling is pyinfra's; masking, and knowing whether a unit really came up, are here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+
+from pyinfra.api.command import QuoteString, StringCommand
+from pyinfra.api.facts import FactBase
+from pyinfra.api.operation import operation
+from pyinfra.operations import systemd
+
+from aiprov.engines.pyinfra.files import Commands, quoted
+from aiprov.engines.pyinfra.session import OperationFailed, Session
+from aiprov.plan import Change
+from aiprov.resources import Service
+
+START_S = 300
+"""How long systemd may take for one job, and the unit to become active after it."""
+
+_SETTLE_S = 1.0
+_POLL_S = 0.2
+_TELLS_WHEN_READY = frozenset({"notify", "notify-reload", "dbus", "oneshot"})
+
+
+class UnitProperties(FactBase[Mapping[str, str]]):
+    """What systemd says of a unit, and the host's uptime in seconds."""
+
+    def command(self, unit: str) -> StringCommand:
+        names = "Type,ActiveState,SubState,Result,NeedDaemonReload,ActiveEnterTimestampMonotonic"
+        show = quoted(("systemctl", "show", f"--property={names}", "--", unit))
+        return StringCommand(show, "&&", "printf", "Uptime=", "&&", "cat", "/proc/uptime")
+
+    def process(self, output: list[str]) -> Mapping[str, str]:
+        return dict(line.partition("=")[::2] for line in output if "=" in line)
+
+    @staticmethod
+    def default() -> Mapping[str, str]:
+        return {}
+
+
+@operation(is_idempotent=False)
+def mask(unit: str, masked: bool) -> Commands:
+    """Make that nothing can start the unit, or that something can again."""
+    yield quoted(("systemctl", "mask" if masked else "unmask", "--", unit))
+
+
+@operation(is_idempotent=False)
+def restart(unit: str) -> Commands:
+    """Start the unit anew, whether it runs or has failed.
+
+    pyinfra restarts only what runs, and systemd refuses a unit that failed too often just now.
+    """
+    yield StringCommand(
+        *("systemctl", "reset-failed", "--", QuoteString(unit), "2>/dev/null", ";"),
+        *("systemctl", "restart", "--", QuoteString(unit)),
+    )
+
+
+def realise_service(session: Session, service: Service, change: Change) -> None:
+    """The steps that the change needs, in their order. Raises ``ApplyError``."""
+    before, after, unit = change.before, change.after, service.name
+    differs = {key for key, value in after.items() if before.get(key) != value}
+    properties = session.fact(UnitProperties, unit=unit)
+    if before.get("reload_needed") or properties.get("NeedDaemonReload") == "yes":
+        session.run(systemd.daemon_reload)
+    if "masked" in differs and not after["masked"]:
+        session.run(mask, unit, False)
+    if "enabled" in differs:
+        session.run(systemd.service, unit, running=None, enabled=after["enabled"])
+    try:
+        if after.get("running") is False:
+            if "running" in differs:
+                session.run(systemd.service, unit, running=False, timeout_s=START_S)
+        elif after.get("restart") or "running" in differs:
+            anew = after.get("restart") or properties.get("ActiveState") == "failed"
+            _start(session, unit, anew=bool(anew))
+    except OperationFailed as failed:
+        raise _with_journal(session, unit, failed) from failed
+    if "masked" in differs and after["masked"]:
+        session.run(mask, unit, True)
+
+
+def _start(session: Session, unit: str, *, anew: bool) -> None:
+    if anew:
+        session.run(restart, unit, timeout_s=START_S)
+    else:
+        session.run(systemd.service, unit, running=True, timeout_s=START_S)
+    _await_active(session, unit)
+
+
+def _await_active(session: Session, unit: str) -> None:
+    """Wait until the unit is up.
+
+    A unit whose type does not tell when it is ready counts as up once it has been for a second:
+    a daemon that refuses its configuration is gone by then.
+    """
+    deadline = time.monotonic() + START_S
+    while True:
+        properties = session.fact(UnitProperties, unit=unit)
+        state = properties.get("ActiveState", "unknown")
+        if state == "active" and _settled(properties):
+            return
+        if state in {"failed", "inactive"}:
+            break
+        if time.monotonic() > deadline:
+            break
+        time.sleep(_POLL_S)
+    detail = properties.get("Result", "")
+    why = f" ({detail})" if detail not in {"", "success"} else ""
+    raise OperationFailed(session.host_name, f"{unit} is {state}{why}, wanted active", said=())
+
+
+def _settled(properties: Mapping[str, str]) -> bool:
+    if properties.get("Type") in _TELLS_WHEN_READY or properties.get("SubState") == "exited":
+        return True
+    since = int(properties.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
+    return float(properties["Uptime"].split()[0]) - since >= _SETTLE_S
+
+
+def _with_journal(session: Session, unit: str, failed: OperationFailed) -> OperationFailed:
+    """The failure, with what the unit itself had to say."""
+    first = failed.message or f"systemctl could not change {unit}"
+    with suppress(OperationFailed):  # whatever it said is kept, and is not what failed
+        session.run(status, unit)
+    return OperationFailed(session.host_name, first, said=tuple(session.said[-1:]))
+
+
+@operation(is_idempotent=False)
+def status(unit: str) -> Commands:
+    """What systemd and the journal say of the unit. systemctl's exit status says nothing here."""
+    yield StringCommand(
+        *("systemctl", "--no-pager", "--full", "--lines=0", "status", "--", QuoteString(unit)),
+        *("|", "head", "-n", "8", ";"),
+        *("journalctl", "--no-pager", "--quiet", "--output=cat", "--lines=20"),
+        *("--unit", QuoteString(unit)),
+    )
