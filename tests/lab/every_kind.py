@@ -60,7 +60,14 @@ ExecStart=/bin/sh -c '! grep -q broken {HOME}/daemon.conf && exec sleep infinity
 [Install]
 WantedBy=multi-user.target
 """
-_UPDATE_GRUB = "#!/bin/sh\nset -e\ncat /etc/default/grub.d/*.cfg >/boot/aiprov-cmdline\n"
+_UPDATE_GRUB = """#!/bin/sh
+set -e
+for part in /etc/default/grub.d/*.cfg; do
+    if [ -e "$part" ]; then . "$part"; fi
+done
+mkdir -p /boot/grub
+echo "linux /vmlinuz root=/dev/sda1 ro $GRUB_CMDLINE_LINUX" >/boot/grub/grub.cfg
+"""
 _GONE = grub_file(KernelArgument(argument="aiprov.gone=1"))
 
 _ON_HOST: dict[str, tuple[str, int]] = {
@@ -94,6 +101,7 @@ def scenario(work: Path) -> Scenario:
     prepare: tuple[Argv, ...] = (
         ("mkdir", "-p", "/srv/aiprov-empty"),
         ("dpkg", "-i", f"{ARCHIVE}/aiprov-relic_0.9-1_all.deb"),
+        ("update-grub",),
         ("systemctl", "daemon-reload"),
         ("systemctl", "enable", "--now", "aiprov-old.service", "aiprov-masked.service"),
         ("touch", REBOOT_FLAG),

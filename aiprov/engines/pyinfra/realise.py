@@ -276,15 +276,7 @@ def _kernel_argument(session: Session, argument: KernelArgument) -> None:
         session.run(files.remove, drop_in.path, "file", False)
     else:
         write(session, drop_in, parents=True)
-    try:
-        session.run(system.update_grub, timeout_s=LISTS_S)
-    except OperationFailed:
-        # The drop-in is what the survey reads: it must not say what the boot loader does not know.
-        if argument.absent:
-            write(session, drop_in, parents=True)
-        else:
-            session.run(files.remove, drop_in.path, "file", False)
-        raise
+    session.run(system.update_grub, timeout_s=LISTS_S)
 
 
 def _command(session: Session, command: Command, lock_wait_s: float) -> None:
