@@ -62,11 +62,7 @@ def remove_staged(folder: str) -> Commands:
 def stage(staged: str, data: bytes, mode: int, owner: str, group: str) -> Commands:
     """Content beside its target, on disk, with its final owner and mode."""
     yield FileUploadCommand(io.BytesIO(data), staged)
-    yield all_of(
-        StringCommand("chown", "--", QuoteString(f"{owner}:{group}"), QuoteString(staged)),
-        StringCommand("chmod", f"{mode:04o}", "--", QuoteString(staged)),
-        StringCommand("sync", QuoteString(staged)),
-    )
+    yield _finish(staged, mode, owner, group)
 
 
 @operation(is_idempotent=False)
@@ -78,8 +74,30 @@ def validate(argv: Argv, staged: str) -> Commands:
 @operation(is_idempotent=False)
 def place(staged: str, path: str, keep_previous: bool) -> Commands:
     """The staged file in its place, by a rename."""
+    yield _rename(staged, path, keep_previous)
+
+
+@operation(is_idempotent=False)
+def stage_and_place(
+    staged: str, data: bytes, mode: int, owner: str, group: str, path: str, keep_previous: bool
+) -> Commands:
+    """Both in two exchanges, where nothing is to be asked in between."""
+    yield FileUploadCommand(io.BytesIO(data), staged)
+    yield all_of(_finish(staged, mode, owner, group), _rename(staged, path, keep_previous))
+
+
+def _finish(staged: str, mode: int, owner: str, group: str) -> StringCommand:
+    return all_of(
+        StringCommand("chown", "--", QuoteString(f"{owner}:{group}"), QuoteString(staged)),
+        StringCommand("chmod", f"{mode:04o}", "--", QuoteString(staged)),
+        # On disk before it is renamed: a power cut must not leave an empty file in its place.
+        StringCommand("sync", QuoteString(staged)),
+    )
+
+
+def _rename(staged: str, path: str, keep_previous: bool) -> StringCommand:
     put = StringCommand("mv", "-fT", "--", QuoteString(staged), QuoteString(path))
-    yield all_of(_keep(path), put) if keep_previous else put
+    return all_of(_keep(path), put) if keep_previous else put
 
 
 def _keep(path: str) -> StringCommand:

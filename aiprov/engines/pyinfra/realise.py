@@ -130,10 +130,13 @@ def write(
     staged = files.staged_path(file.path)
     content = text_of(file).encode()
     try:
-        session.run(files.stage, staged, content, file.mode, file.owner, file.group)
-        if file.validate is not None:
+        arguments = (staged, content, file.mode, file.owner, file.group)
+        if file.validate is None:
+            session.run(files.stage_and_place, *arguments, file.path, keep_previous)
+        else:
+            session.run(files.stage, *arguments)
             _validate(session, file, staged)
-        session.run(files.place, staged, file.path, keep_previous)
+            session.run(files.place, staged, file.path, keep_previous)
     except HostError:
         # Where the host cannot be reached either, the next apply to the folder removes it.
         with suppress(HostError):
