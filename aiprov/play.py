@@ -1,0 +1,131 @@
+"""The pipeline inside a play: what is behind the action ``aiprov.core.converge`` of the roles.
+
+``ansible-playbook`` has the inventory, the connection, become and the vault; this brings the same
+pipeline as ``aiprov apply`` to it. Under ``--check`` the result is the plan, which is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleActionSkip, AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from aiprov import settings
+from aiprov.converge import Convergence, Event, HostApi, HostResult, Wanted
+from aiprov.engines.ansible.inside import InsideEngine
+from aiprov.engines.ansible.modules import Modules
+from aiprov.engines.ansible.session import AnsibleSession
+from aiprov.errors import AiprovError, HostError
+from aiprov.plan import Desired, Skipped
+from aiprov.report.ansible import task_diff, task_result
+from aiprov.roles import Cluster, ClusterHost, RoleVars, load
+from aiprov.survey.facts import Facts
+from aiprov.survey.session import survey_facts, survey_state
+
+
+def run(action: ActionBase, task_vars: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring the host to what the role wants, or with ``--check`` say what that would change.
+
+    Raises Ansible's own exceptions for a host that is not reached or has no use for the role.
+    """
+    slug = str(action._task.args["role"])
+    host = str(task_vars["inventory_hostname"])
+    try:
+        result = _converge(action, task_vars, host, slug)
+    except AiprovError as error:
+        return {"failed": True, "msg": _message(error)}
+    if result.status == "unreachable":
+        raise AnsibleConnectionFailure(_message(result.error))
+    if result.plan is not None and result.plan.skipped:
+        raise AnsibleActionSkip(result.plan.skipped[0].reason)
+    answer = task_result(result)
+    if result.error is not None:
+        answer |= {"failed": True, "msg": _message(result.error)}
+    if action._task.diff:
+        answer["diff"] = task_diff(result)
+    return answer
+
+
+def _converge(
+    action: ActionBase, task_vars: Mapping[str, Any], host: str, slug: str
+) -> HostResult:
+    role = load(slug)
+    given = settings.from_mapping(slug, task_vars, template=action._templar.template, host=host)
+    cluster = Cluster(hosts=_Hosts(task_vars))
+    modules = Modules(action, host, task_vars)
+    known: list[Facts] = []
+
+    def wants(facts: Facts) -> Wanted:
+        known[:] = [facts]
+        return _wanted(role, slug, given, facts, cluster)
+
+    engine = InsideEngine(
+        modules,
+        family=lambda: known[0].family,
+        local=action._connection.transport == "local",
+    )
+    return Convergence(
+        host=host,
+        api=HostApi(
+            connect=lambda: AnsibleSession(action, modules, task_vars),
+            read_facts=lambda session: survey_facts(session, host),
+            read_state=survey_state,
+        ),
+        wants=wants,
+        engine=None if action._task.check_mode else engine,
+        listener=_show,
+    ).run()
+
+
+def _wanted(role: Any, slug: str, given: RoleVars, facts: Facts, cluster: Cluster) -> Wanted:
+    try:
+        if why_not := role.unsuitable(given, facts):
+            return Wanted(desired=(), skipped=(Skipped(role=slug, reason=why_not),))
+        resources = role.resources(given, facts, cluster)
+    except HostError:
+        raise
+    except AiprovError as error:
+        raise HostError(facts.name, f"role {slug}: {error.message}", hint=error.hint) from error
+    return Wanted(desired=[Desired(role=slug, resource=resource) for resource in resources])
+
+
+class _Hosts(Mapping[str, ClusterHost]):
+    """All hosts of the inventory. Templating a host's address has its price, so only when asked."""
+
+    def __init__(self, task_vars: Mapping[str, Any]) -> None:
+        self._names: list[str] = list(task_vars["groups"]["all"])
+        self._groups: Mapping[str, list[str]] = task_vars["groups"]
+        self._variables = task_vars["hostvars"]
+
+    def __getitem__(self, name: str) -> ClusterHost:
+        if name not in self._names:
+            raise KeyError(name)
+        address = self._variables[name].get("ansible_host", name)
+        groups = sorted(
+            group
+            for group, members in self._groups.items()
+            if name in members and group not in ("all", "ungrouped")
+        )
+        return ClusterHost(name=str(name), address=str(address), groups=tuple(groups))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(map(str, self._names))
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _message(error: AiprovError | None) -> str:
+    if error is None:
+        return ""
+    return f"{error.message}\nhint: {error.hint}" if error.hint else error.message
+
+
+def _show(event: Event) -> None:
+    """Progress, for those who ask for it with ``-v``."""
+    if event.text and event.step in ("change", "rollback"):
+        show: Callable[[str], None] = Display().v
+        show(f"<{event.host}> {event.step} {event.number}/{event.total}: {event.text}")

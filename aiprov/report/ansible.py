@@ -1,0 +1,75 @@
+"""A host's result as the result of an Ansible task: what callbacks, ``--diff`` and AWX show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from aiprov.converge import HostResult
+from aiprov.plan import Change
+from aiprov.report.document import HIDDEN, is_secret
+from aiprov.resources import Absent, File, address
+
+
+def task_result(result: HostResult) -> dict[str, Any]:
+    """What the task returns: whether it changed (or would change) something, and what."""
+    return {
+        "changed": result.status == "pending" or result.changed > 0,
+        "plan": list(_lines(result)),
+        "stages": result.stages,
+    }
+
+
+def task_diff(result: HostResult) -> list[dict[str, str]]:
+    """Entries for ``--diff``: files as they were and will be, of other things the state."""
+    return [_entry(change) for change in _changes(result)]
+
+
+def _changes(result: HostResult) -> Iterable[Change]:
+    if result.outcomes:
+        return [outcome.change for outcome in result.outcomes if outcome.status == "done"]
+    return result.plan.changes if result.plan is not None else ()
+
+
+def _lines(result: HostResult) -> Iterator[str]:
+    if result.outcomes:
+        for outcome in result.outcomes:
+            yield f"{outcome.status}: {outcome.change.address}: {outcome.change.reason}"
+    elif result.plan is not None:
+        for change in result.plan.changes:
+            yield f"{change.address}: {change.reason}"
+        for item in result.plan.unknown:
+            yield f"{address(item.resource)}: unknown until {item.until}"
+
+
+def _entry(change: Change) -> dict[str, str]:
+    before, after = _texts(change)
+    return {
+        "before_header": change.address,
+        "after_header": f"{change.address}: {change.reason}",
+        "before": before,
+        "after": after,
+    }
+
+
+def _texts(change: Change) -> tuple[str, str]:
+    if is_secret(change):
+        return f"{HIDDEN} as it was\n", f"{HIDDEN} as wanted\n"
+    resource = change.resource
+    same_text = change.before.get("sha256") == change.after.get("sha256")
+    if isinstance(resource, File) and isinstance(resource.content, str) and not same_text:
+        return change.before.get("content") or "", resource.content
+    if isinstance(resource, Absent):
+        return change.before.get("content") or f"{change.before.get('type')}\n", ""
+    keys = [key for key in change.after if change.before.get(key) != change.after[key]]
+    return _state(change.before, keys), _state(change.after, keys)
+
+
+def _state(state: Mapping[str, Any], keys: Iterable[str]) -> str:
+    shown = {key: _shown(key, state.get(key)) for key in keys}
+    return json.dumps(shown, indent=2, default=str) + "\n"
+
+
+def _shown(key: str, value: Any) -> Any:
+    return f"{value:04o}" if key == "mode" and isinstance(value, int) else value
