@@ -115,20 +115,28 @@ def _with(*groups: list[Callable[[F], F]]) -> Callable[[F], F]:
 
 def _request(**flags: Any) -> Request:
     from aiprov.app import Request
+    from aiprov.inventory import Options
+    from aiprov.resources import Secret
 
     password = None
-    if flags.pop("ask_become_pass", False):
-        password = click.prompt("BECOME password", hide_input=True, err=True)
-    return Request(
-        sources=tuple(flags.pop("sources", ())),
-        limit=flags.pop("limit", None),
-        vault_password_files=tuple(flags.pop("vault_password_files", ())),
-        ask_vault_password=flags.pop("ask_vault_pass", False),
-        roles=tuple(flags.pop("roles", ())),
-        become=flags.pop("become", False) or None,
+    if flags.get("ask_become_pass"):
+        password = Secret(click.prompt("BECOME password", hide_input=True, err=True))
+    options = Options(
+        user=flags.get("user"),
+        private_key_file=flags.get("private_key"),
+        become=flags.get("become", False),
         become_password=password,
-        timeout_s=flags.pop("timeout", None),
-        **flags,
+        timeout_s=flags.get("timeout"),
+    )
+    return Request(
+        sources=flags["sources"],
+        limit=flags["limit"],
+        roles=flags.get("roles", ()),
+        forks=flags.get("forks", 32),
+        options=options,
+        vault_password_files=flags["vault_password_files"],
+        ask_vault_password=flags["ask_vault_pass"],
+        bootstrap=flags.get("bootstrap", False),
     )
 
 
@@ -185,7 +193,7 @@ def apply(engine: str, as_json: bool, verbose: int, **flags: Any) -> int:
 
     return _run(
         lambda request, show: app.apply(request, show, engine),
-        "apply", _request(**flags), as_json, verbose,
+        _request(**flags), as_json, verbose,
     )  # fmt: skip
 
 
@@ -242,13 +250,14 @@ def cloud_init(
     """Print user-data that brings an instance to a host's roles at its first boot."""
     from aiprov import app
 
-    text, note = app.cloud_init(_request(**flags), host, system, arch, allow_secrets=allow_secrets)
+    text, size = app.cloud_init(_request(**flags), host, system, arch, allow_secrets=allow_secrets)
     if compressed:
-        click.get_binary_stream("stdout").write(app.compressed(text))
+        from aiprov.engines.cloud_init import gzipped
+
+        click.get_binary_stream("stdout").write(gzipped(text))
     else:
         click.echo(text, nl=False)
-    if note:
-        click.echo(note, err=True)
+    click.echo(size, err=True)
     return OK
 
 
@@ -288,20 +297,94 @@ def report(
     number: int | None, listed: bool, html_file: str | None, junit_file: str | None, as_json: bool
 ) -> int:
     """Show a recorded run again: as text, web page, JUnit or JSON."""
-    from aiprov import app
+    from aiprov import app, history
+    from aiprov.report.text import summary_text
 
     if listed:
-        for run, started, verb in app.recorded_runs():
+        for run, started, verb in history.runs():
             click.echo(f"{run:5}  {started}  {verb}")
         return OK
-    document = app.recorded_run(number)
+    document = history.load(number)
     for written in app.write_reports(document, html_file=html_file, junit_file=junit_file):
         click.echo(f"wrote {written}", err=True)
     if as_json:
         _print_json(document)
     elif not (html_file or junit_file):
-        click.echo(app.recorded_text(document))
+        click.echo(summary_text(document))
     return OK
+
+
+@root.group()
+def lab() -> None:
+    """Throwaway real hosts on this machine (systemd-nspawn). Needs root."""
+
+
+_DIRECTORY = click.option(
+    "--directory", type=click.Path(file_okay=False), metavar="PATH",
+    help="The lab's folder (default: $AIPROV_LAB_DIR, else .lab here).",
+)  # fmt: skip
+
+
+@lab.command()
+@click.argument("hosts", nargs=-1, metavar="[NAME[:SUITE]]...")
+@click.option("-n", "--number", type=click.IntRange(1, 240), help="So many hosts lab1, lab2 …")
+@click.option("--suite", type=click.Choice(["bookworm", "trixie"]), default="bookworm",
+              show_default=True, help="Debian 12 or 13, where a host does not say.")  # fmt: skip
+@click.option("--group", "groups", multiple=True, help="Put the hosts into this inventory group.")
+@_DIRECTORY
+def up(
+    hosts: tuple[str, ...], number: int | None, suite: str, groups: tuple[str, ...],
+    directory: str | None,
+) -> int:  # fmt: skip
+    """Bring hosts up, and write an inventory for them."""
+    from aiprov.lab import verbs
+
+    verbs.bring_up(
+        hosts, number=number, suite=suite, groups=groups, directory=directory,
+        say=lambda text: click.echo(text, err=True),
+    )  # fmt: skip
+    return OK
+
+
+@lab.command()
+@_DIRECTORY
+def down(directory: str | None) -> int:
+    """Remove every host of the lab, and all that it made on this machine."""
+    from aiprov.lab import verbs
+
+    verbs.take_down(directory)
+    return OK
+
+
+@lab.command()
+@_DIRECTORY
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def status(directory: str | None, as_json: bool) -> int:
+    """Show the lab's hosts and whether they run."""
+    from aiprov.lab import verbs
+
+    document = verbs.status(directory)
+    if as_json:
+        _print_json(document)
+    else:
+        for host in document["hosts"]:
+            click.echo(f"{host['name']:<16} {host['address']:<16} {host['suite']:<10} "
+                       f"{'running' if host['running'] else 'off'}")  # fmt: skip
+        click.echo(f"inventory: {document['inventory']}", err=True)
+    return OK
+
+
+@lab.command()
+@click.argument("host")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.option("-u", "--user", default="root", show_default=True)
+@_DIRECTORY
+def ssh(host: str, command: tuple[str, ...], user: str, directory: str | None) -> None:
+    """Log in to one of the lab's hosts, or run a command there."""
+    from aiprov.lab import verbs
+
+    argv = [*verbs.ssh_argv(directory, host, user), *command]
+    os.execvp(argv[0], argv)  # noqa: S606  an interactive program takes this one's place
 
 
 # ---------------------------------------------------------------- running and showing
@@ -318,30 +401,30 @@ def _show_plan(verb: str, request: Request, as_json: bool, verbose: int, diff: b
 
     return _run(
         lambda request, show: app.plan(request, show, verb),
-        verb, request, as_json, verbose, before_summary=show_hosts,
+        request, as_json, verbose, before_summary=show_hosts,
     )  # fmt: skip
 
 
 def _run(
     verb_function: Callable[..., Run],
-    verb: str,
     request: Request,
     as_json: bool,
     verbose: int,
     before_summary: Callable[[Run], None] = lambda _run: None,
 ) -> int:
-    from aiprov import app
+    from aiprov import history
     from aiprov.report.progress import progress
     from aiprov.report.text import summary_text
 
     with progress(quiet=as_json and not verbose, verbose=verbose) as shown:
         run = verb_function(request, shown)
-    app.record(run)
+    document = run.document
+    history.record(document)
     if as_json:
-        _print_json(run.document)
+        _print_json(document)
     else:
         before_summary(run)
-        click.echo(summary_text(run.results, verb=verb, seconds=run.seconds))
+        click.echo(summary_text(document))
     return exit_code(run)
 
 
@@ -360,11 +443,9 @@ def exit_code(run: Run) -> int:
 def _show_inventory(what: str, as_json: bool, flags: dict[str, Any]) -> int:
     from aiprov import app
 
-    document, text = app.inventory_view(what, _request(**flags))
+    document, text, ok = app.inventory_view(what, _request(**flags))
     if as_json:
         _print_json(document)
     else:
         click.echo(text)
-    return OK
-
-
+    return OK if ok else ERROR

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from aiprov.diff import holds
-from aiprov.engines import Engine, Outcome
+from aiprov.outcome import Engine, Outcome
 from aiprov.errors import ApplyError, HostError, UnreachableError, VerificationError
 from aiprov.plan import Change, Desired, HostPlan, HostState, Skipped
 from aiprov.planner import plan as make_plan
@@ -37,10 +37,13 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """What is going on with a host, for whoever shows progress. ``number`` of ``total`` changes."""
+    """What is going on with a host, for whoever shows progress. ``number`` of ``total`` changes.
+
+    ``begin`` comes once, before all others, for the whole run: ``total`` hosts.
+    """
 
     host: str
-    step: Literal["connect", "survey", "plan", "change", "rollback", "verify", "end"]
+    step: Literal["begin", "connect", "survey", "plan", "change", "rollback", "verify", "end"]
     stage: int = 1
     number: int = 0
     total: int = 0
@@ -259,7 +262,7 @@ class Convergence:
 
     def _tell(
         self,
-        step: Literal["connect", "survey", "plan", "change", "rollback", "verify", "end"],
+        step: Literal["begin", "connect", "survey", "plan", "change", "rollback", "verify", "end"],
         *,
         number: int = 0,
         total: int = 0,

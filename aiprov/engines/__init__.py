@@ -6,45 +6,6 @@
 ``simulate``    in memory
 """
 
-from __future__ import annotations
+from aiprov.outcome import Engine, Listener, Outcome, Status
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
-
-from aiprov.plan import Change
-from aiprov.resources import Resource
-
-Status = Literal["done", "failed", "not run"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What became of one change. ``message`` is for a person: for a failure, what the host said."""
-
-    change: Change
-    status: Status
-    message: str = ""
-    seconds: float = 0.0
-
-
-Listener = Callable[[Change], None]
-"""Is told of each change as it begins."""
-
-
-class Engine(Protocol):
-    """Realises the changes of one stage on one host."""
-
-    name: str
-
-    def unsupported(self, resource: Resource) -> str | None:
-        """Why the engine cannot express the resource; ``None`` when it can. Asked while planning."""
-        ...
-
-    def apply(self, changes: Sequence[Change], listener: Listener) -> Sequence[Outcome]:
-        """Make the changes, in order; stop at the first that fails (the rest is ``not run``).
-
-        Returns one outcome a change. Raises ``UnreachableError`` or ``BecomeError`` when the host
-        cannot be worked on at all.
-        """
-        ...
+__all__ = ["Engine", "Listener", "Outcome", "Status"]

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aiprov.converge import HostResult
-from aiprov.engines import Outcome
+from aiprov.outcome import Outcome
 from aiprov.plan import FORMAT_VERSION, Change, HostPlan, Unknown
 from aiprov.resources import File, Secret, address, kind
 

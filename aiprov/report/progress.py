@@ -33,10 +33,10 @@ class Shown(Protocol):
     ) -> None: ...
 
 
-def progress(hosts: int, *, verbose: int, quiet: bool) -> Shown:
+def progress(*, verbose: int, quiet: bool) -> Shown:
     """Bars on a terminal, lines elsewhere, nothing when ``quiet``."""
     if not quiet and sys.stderr.isatty():
-        return Bars(hosts)
+        return Bars()
     return Lines(verbose=-1 if quiet else verbose)
 
 
@@ -64,7 +64,7 @@ class Lines:
             return f"{word} {event.number}/{event.total} {event.text}"
         if step == "end" and event.text != "unchanged":
             return event.text
-        return step if self._verbose > 1 else None
+        return step if self._verbose > 1 and event.host else None
 
     def __enter__(self) -> Self:
         return self
@@ -81,26 +81,34 @@ class Lines:
 class Bars:
     """A bar over all hosts, and one for each of the hosts now under way, as far as they fit."""
 
-    def __init__(self, hosts: int) -> None:
+    def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         self._lock = threading.Lock()
         self._rows: dict[str, TaskID] = {}
         self._progress: Progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[now]}", markup=False),
             console=Console(stderr=True),
             transient=True,
         )
-        self._all = self._progress.add_task("hosts", total=hosts, now="")
+        self._all = self._progress.add_task("hosts", total=None, now="")
 
     def __call__(self, event: Event) -> None:
         with self._lock:
-            if event.step == "end":
+            if event.step == "begin":
+                self._progress.update(self._all, total=event.total)
+            elif event.step == "end":
                 self._ended(event)
             else:
                 self._moved(event)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
@@ -12,6 +12,8 @@ from aiprov.converge import HostResult
 from aiprov.plan import Change, HostPlan
 from aiprov.report.document import HIDDEN, file_diff, is_secret
 from aiprov.resources import Absent, Command, File, Package, Reboot, Service
+
+FEW_HOSTS = 3
 
 _COLOURS = {
     "unchanged": "green",
@@ -30,27 +32,24 @@ def plan_text(result: HostResult, *, diff: bool = True) -> str:
     return "\n".join([_heading(result, plan), *_changes(plan, diff=diff), *_rest(plan)])
 
 
-def summary_text(results: Sequence[HostResult], *, verb: str, seconds: float) -> str:
-    """Fits a screen: a line for each host that needs attention, the others counted."""
-    ordered = sorted(results, key=lambda result: result.host)
-    quiet = [result for result in ordered if result.status == "unchanged"]
-    lines = [_host_line(result) for result in ordered if result.status != "unchanged"]
-    if len(quiet) <= 3:
-        lines += [_host_line(result) for result in quiet]
+def summary_text(document: dict[str, Any]) -> str:
+    """A run's document on one screen: a line a host that needs attention, the others counted."""
+    hosts: dict[str, dict[str, Any]] = document["hosts"]
+    quiet = [name for name, host in hosts.items() if host["status"] == "unchanged"]
+    lines = [_host_line(name, hosts[name]) for name in hosts if name not in quiet]
+    if len(quiet) <= FEW_HOSTS:
+        lines += [_host_line(name, hosts[name]) for name in quiet]
     else:
-        lines.append(f"{click.style('unchanged', fg='green'):<20} {len(quiet)} hosts")
-    lines += [error for result in ordered if (error := error_text(result))]
-    lines.append(_last_line(ordered, verb=verb, seconds=seconds))
+        lines.append(f"{click.style('unchanged  ', fg='green')} {len(quiet)} hosts")
+    lines += [_error(name, host) for name, host in hosts.items() if host["error"]]
+    lines.append(_last_line(document))
     return "\n".join(lines)
 
 
-def error_text(result: HostResult) -> str:
-    """What went wrong on a host, and the way out."""
-    if result.error is None:
-        return ""
-    head = click.style(f"{result.host}: {result.status}", fg="red", bold=True)
-    message = result.error.message.removeprefix(f"{result.host}: ")
-    hint = f"\n  hint: {result.error.hint}" if result.error.hint else ""
+def _error(name: str, host: dict[str, Any]) -> str:
+    head = click.style(f"{name}: {host['status']}", fg="red", bold=True)
+    message = str(host["error"]["message"]).removeprefix(f"{name}: ")
+    hint = f"\n  hint: {host['error']['hint']}" if host["error"]["hint"] else ""
     return f"\n{head}: {_indented(message)}{hint}"
 
 
@@ -128,26 +127,27 @@ def _diff(change: Change) -> Iterator[str]:
         yield "        " + (click.style(line, fg=colour) if colour else line)
 
 
-def _host_line(result: HostResult) -> str:
-    status = click.style(f"{result.status:<11}", fg=_COLOURS[result.status])
+def _host_line(name: str, host: dict[str, Any]) -> str:
+    status = click.style(f"{host['status']:<11}", fg=_COLOURS[host["status"]])
     notes: list[str] = []
-    if result.status == "pending" and result.plan:
-        notes.append(count(len(result.plan.changes), "change"))
-        if result.plan.unknown:
-            notes.append(f"{len(result.plan.unknown)} unknown yet")
-    if result.changed:
-        notes.append(f"{count(result.changed, 'change')} in {count(result.stages, 'stage')}")
-    if result.rolled_back:
+    if host["status"] == "pending":
+        stages = host["plan"]["stages"]
+        notes.append(count(sum(len(stage.get("changes", ())) for stage in stages), "change"))
+        unknown = sum(len(stage.get("resources", ())) for stage in stages)
+        notes += [f"{unknown} unknown yet"] if unknown else []
+    done = sum(outcome["status"] == "done" for outcome in host["outcomes"])
+    if done:
+        notes.append(f"{count(done, 'change')} in {count(host['stages'], 'stage')}")
+    if host["rolled_back"]:
         notes.append("rolled back")
-    return f"{status} {result.host:<24} {', '.join(notes):<34} {result.seconds:6.1f} s"
+    return f"{status} {name:<24} {', '.join(notes):<34} {host['seconds']:6.1f} s"
 
 
-def _last_line(results: Sequence[HostResult], *, verb: str, seconds: float) -> str:
-    counts = dict.fromkeys(_COLOURS, 0)
-    for result in results:
-        counts[result.status] += 1
-    shown = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
-    return f"\n{verb}: {count(len(results), 'host')} in {seconds:.1f} s: {shown or 'none'}"
+def _last_line(document: dict[str, Any]) -> str:
+    numbers = document["summary"]
+    shown = ", ".join(f"{numbers[status]} {status}" for status in _COLOURS if numbers[status])
+    hosts = count(numbers["hosts"], "host")
+    return f"\n{document['verb']}: {hosts} in {document['seconds']:.1f} s: {shown or 'none'}"
 
 
 def facts_text(document: dict[str, Any]) -> str:

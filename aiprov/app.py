@@ -1,0 +1,279 @@
+"""The page: one short function a verb, the pipeline in its order.
+
+inventory -> settings -> survey -> roles -> plan -> engine -> survey again -> report
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiprov import fleet
+from aiprov.converge import Convergence, Event, HostApi, HostResult, Wanted
+from aiprov.errors import AiprovError, HostError, NoPythonError, UsageError
+from aiprov.outcome import Engine
+from aiprov.plan import Desired, Skipped
+from aiprov.roles import Cluster, RoleVars, load, order
+from aiprov.survey import Session
+from aiprov.survey.facts import Facts
+
+if TYPE_CHECKING:
+    from aiprov.inventory import Host, Inventory, Options
+
+Show = Callable[[Event], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line asks for, whatever the verb."""
+
+    sources: tuple[str, ...] = ()
+    limit: str | None = None
+    roles: tuple[str, ...] = ()
+    forks: int = 32
+    options: Options | None = None
+    vault_password_files: tuple[str, ...] = ()
+    ask_vault_password: bool = False
+    bootstrap: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run: results by host, and when and for how long."""
+
+    verb: str
+    results: tuple[HostResult, ...]
+    started: datetime
+    seconds: float
+    interrupted: bool = False
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The run as a JSON document."""
+        from aiprov.report.document import run_document
+
+        return run_document(self.verb, self.results, started=self.started, seconds=self.seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One host with everything that its plan needs, settled before any host is touched."""
+
+    host: Host
+    settings: Mapping[str, RoleVars]
+    cluster: Cluster
+
+    def wants(self, facts: Facts) -> Wanted:
+        """What the host's roles want of it. Raises ``HostError``."""
+        desired: list[Desired] = []
+        skipped: list[Skipped] = []
+        for slug, settings in self.settings.items():
+            role = load(slug)
+            try:
+                why_not = role.unsuitable(settings, facts)
+                wanted = [] if why_not else role.resources(settings, facts, self.cluster)
+            except AiprovError as error:
+                what = f"role {slug}: {error.message}"
+                raise HostError(self.host.name, what, hint=error.hint) from error
+            if why_not:
+                skipped.append(Skipped(role=slug, reason=why_not))
+            desired += [Desired(role=slug, resource=resource) for resource in wanted]
+        requires = {slug: order([slug])[:-1] for slug in self.settings}
+        return Wanted(desired=desired, skipped=skipped, requires=requires)
+
+
+# ---------------------------------------------------------------- the verbs
+
+
+def plan(request: Request, show: Show, verb: str = "plan") -> Run:
+    """What would change on each host. Touches nothing."""
+    return _run(verb, request, show, lambda _job: None)
+
+
+def apply(request: Request, show: Show, engine: str) -> Run:
+    """Bring each host to what its roles want, stage by stage, each verified by reading it back."""
+    return _run("apply", request, show, lambda job: _engine(engine, job, request))
+
+
+def facts(request: Request) -> Iterator[tuple[str, Facts | HostError]]:
+    """What each host is, as the hosts answer."""
+    from aiprov.survey.session import survey_facts
+
+    def read(host: Host) -> tuple[str, Facts | HostError]:
+        try:
+            session = _connect(host, request)
+            try:
+                return host.name, survey_facts(session, host.name)
+            finally:
+                session.close()
+        except HostError as error:
+            return host.name, error
+
+    hosts = inventory(request).hosts
+    for host in hosts:
+        _ = host.connection  # templated here, because Ansible's templar is not made for threads
+    yield from fleet.each(read, hosts, forks=request.forks)
+
+
+def render_ansible(request: Request, role: str, host: str) -> str:
+    """The plain tasks that a role's plan comes to on a host, as it is now."""
+    from aiprov.engines.ansible.render import render
+
+    job = _one_job(request, host, role)
+    result = _converge(job, request, lambda _event: None, None)
+    if result.error is not None:
+        raise result.error
+    if result.plan is None or result.facts is None:
+        raise TypeError("a result without an error has a plan and facts")
+    return render(result.plan.changes, result.facts.family)
+
+
+def cloud_init(
+    request: Request, host: str, system: str, architecture: str, *, allow_secrets: bool
+) -> tuple[str, str]:
+    """User-data for a host's first boot, and what to know of its size."""
+    from aiprov.catalog.images import pristine
+    from aiprov.engines.cloud_init import render, size_report
+
+    job = _one_job(request, host, None)
+    image = pristine(system, architecture, name=host)
+    text = render(job.wants(image).desired, image, allow_secrets=allow_secrets)
+    return text, str(size_report(text))
+
+
+def inventory_view(what: str, request: Request) -> tuple[dict[str, Any], str, bool]:
+    """``check``, ``show`` or ``graph``: the document, the text, and whether all is well."""
+    from aiprov.inventory.graph import graph, graph_text
+    from aiprov.settings.check import check
+    from aiprov.settings.show import show, show_text
+
+    if what == "check":
+        report = check(lambda: inventory(request))
+        return report.document(), report.text(), report.ok
+    document = (show if what == "show" else graph)(inventory(request))
+    return document, (show_text if what == "show" else graph_text)(document), True
+
+
+def write_reports(
+    document: dict[str, Any], *, html_file: str | None, junit_file: str | None
+) -> Iterator[str]:
+    """Write a recorded run as files; yields their names."""
+    from aiprov.report.html import html
+    from aiprov.report.junit import junit
+
+    for name, make in ((html_file, html), (junit_file, junit)):
+        if name is not None:
+            try:
+                Path(name).write_text(make(document), encoding="utf-8")
+            except OSError as error:
+                raise UsageError(f"{name}: {error.strerror}") from error
+            yield name
+
+
+# ---------------------------------------------------------------- the pipeline
+
+
+def inventory(request: Request) -> Inventory:
+    """The inventory, limited, with what the command line overrides."""
+    from aiprov.inventory import Options
+    from aiprov.inventory import load as load_inventory
+
+    return load_inventory(
+        request.sources,
+        limit=request.limit,
+        options=request.options or Options(),
+        vault_password_files=request.vault_password_files,
+        ask_vault=request.ask_vault_password,
+    )
+
+
+def jobs(request: Request) -> list[Job]:
+    """A job a host. Every setting of every host is checked before any host is touched."""
+    from aiprov import settings
+
+    for slug in request.roles:
+        load(slug)
+    known = inventory(request)
+    resolved = settings.resolve_all(known, only=request.roles)
+    if not any(resolved.values()):
+        raise UsageError(
+            f"none of the hosts has role {', '.join(request.roles)}",
+            hint="aiprov_roles in the inventory says which host has which roles",
+        )
+    cluster = settings.cluster(known)
+    return [Job(host=host, settings=resolved[host.name], cluster=cluster) for host in known.hosts]
+
+
+def _run(verb: str, request: Request, show: Show, engine: Callable[[Job], Engine | None]) -> Run:
+    started, began = datetime.now(UTC), time.monotonic()
+    work = jobs(request)
+    show(Event(host="", step="begin", total=len(work)))
+    results: list[HostResult] = []
+    interrupted = False
+    try:
+        for result in fleet.each(
+            lambda job: _converge(job, request, show, engine(job)),
+            work,
+            forks=request.forks,
+        ):
+            results.append(result)
+    except KeyboardInterrupt:
+        interrupted = True
+    return Run(
+        verb=verb,
+        results=tuple(results),
+        started=started,
+        seconds=time.monotonic() - began,
+        interrupted=interrupted,
+    )
+
+
+def _converge(job: Job, request: Request, show: Show, engine: Engine | None) -> HostResult:
+    from aiprov.survey.session import survey_facts, survey_state
+
+    api = HostApi(
+        connect=lambda: _connect(job.host, request),
+        read_facts=lambda session: survey_facts(session, job.host.name),
+        read_state=survey_state,
+    )
+    return Convergence(
+        host=job.host.name, api=api, wants=job.wants, engine=engine, listener=show
+    ).run()
+
+
+def _connect(host: Host, request: Request) -> Session:
+    """A session with a host; where it is allowed and needed, Python is installed first."""
+    from aiprov.survey.session import bootstrap, open_session
+
+    try:
+        return open_session(host.connection)
+    except NoPythonError:
+        if not request.bootstrap:
+            raise
+    bootstrap(host.connection)
+    return open_session(host.connection)
+
+
+def _engine(name: str, job: Job, request: Request) -> Engine:
+    if name == "pyinfra":
+        from aiprov.engines.pyinfra import PyinfraEngine
+
+        return PyinfraEngine(job.host.connection)
+    from aiprov.engines.ansible.process import AnsibleEngine
+
+    vault = [
+        word for path in request.vault_password_files for word in ("--vault-password-file", path)
+    ]
+    return AnsibleEngine(job.host.connection, inventory=request.sources, options=vault)
+
+
+def _one_job(request: Request, host: str, role: str | None) -> Job:
+    roles = request.roles if role is None else (role,)
+    found = jobs(replace(request, limit=host, roles=roles))
+    if len(found) != 1:
+        raise UsageError(f"--host {host} names {len(found)} hosts", hint="name one host")
+    return found[0]
