@@ -1,11 +1,8 @@
-"""The cloud-config document: YAML with a stable order, and the program that runs the steps."""
+"""The cloud-config document: YAML with a stable order of keys, long texts as readable blocks."""
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,62 +10,31 @@ from typing import Any
 import yaml
 
 from aiprov.diff import text_of
+from aiprov.engines.cloud_init.program import STEPS, UNIT, argv, program
 from aiprov.engines.cloud_init.steps import FirstBoot
 from aiprov.resources import Command, File, Resource
 
 HEADER = "#cloud-config\n"
 
-RUNNER = "/var/lib/aiprov/first_boot.pyz"
-STEPS = "/var/lib/aiprov/first-boot.steps.json"
-UNIT = "aiprov-first-boot.service"
-
-_MAIN = "import sys\n\nfrom first_boot.run import main\n\nsys.exit(main(sys.argv))\n"
-_PROGRAM = Path(__file__).parent.parent / "first_boot"
-
 
 def document(plan: FirstBoot, resources: Sequence[Resource], python: str) -> str:
     """The whole user-data. ``python`` is the host's interpreter, 3.6 or later."""
+    steps = File(path=STEPS, content=_steps_text(plan), mode=0o600)
+    files = (*plan.native, steps, *program(plan.steps, python))
     keys: dict[str, Any] = {
         **_names(resources),
-        "write_files": [
-            *(_entry(file) for file in plan.native),
-            _entry(File(path=STEPS, content=_steps_text(plan), mode=0o600)),
-            _entry(File(path=f"/etc/systemd/system/{UNIT}", content=_unit(python))),
-            {
-                "path": RUNNER,
-                "permissions": "0700",
-                "encoding": "b64",
-                "content": base64.b64encode(program()).decode(),
-            },
-        ],
-        "runcmd": [["systemctl", "enable", UNIT], [python, RUNNER, "run"]],
+        "write_files": [_entry(file) for file in files],
+        "runcmd": [["systemctl", "enable", UNIT], argv(python, "run")],
     }
     if any(step["kind"] == "Reboot" for step in plan.steps):
         keys["power_state"] = {
             "mode": "reboot",
             "delay": "now",
             "message": "aiprov: this reboot is part of the first boot",
-            "condition": [python, RUNNER, "wants-reboot"],
+            "condition": argv(python, "wants-reboot"),
         }
     text = yaml.dump(keys, Dumper=_Dumper, sort_keys=False, width=10_000, allow_unicode=True)
     return HEADER + text
-
-
-def program() -> bytes:
-    """The steps' program as one zip file that Python runs; the same bytes every time."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        archive.writestr(_member("__main__.py"), _MAIN)
-        for path in sorted(_PROGRAM.glob("*.py")):
-            archive.writestr(_member(f"first_boot/{path.name}"), path.read_text(encoding="utf-8"))
-    return packed.getvalue()
-
-
-def _member(name: str) -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-    info.compress_type = zipfile.ZIP_DEFLATED
-    info.external_attr = 0o644 << 16
-    return info
 
 
 def _names(resources: Sequence[Resource]) -> dict[str, bool]:
@@ -95,23 +61,6 @@ def _entry(file: File) -> dict[str, str]:
 def _steps_text(plan: FirstBoot) -> str:
     steps = {"format_version": "1.0", "steps": plan.steps, "written": plan.written}
     return json.dumps(steps, indent=1, ensure_ascii=False) + "\n"
-
-
-def _unit(python: str) -> str:
-    return f"""[Unit]
-Description=aiprov: go on with the first boot after a reboot or a power loss
-Wants=network-online.target
-After=network-online.target
-ConditionPathExists={STEPS}
-
-[Service]
-# Not oneshot: the boot must not wait for it, or a unit started by it could wait for the boot.
-Type=simple
-ExecStart={python} {RUNNER} resume
-
-[Install]
-WantedBy=multi-user.target
-"""
 
 
 class _Dumper(yaml.SafeDumper):

@@ -50,7 +50,8 @@ class Journal:
         self.document["written"] = written
         self.document["status"] = "running"
         for entry, step in zip(self.document["steps"], steps):
-            entry["covers"] = step.get("covers", [step["address"]])
+            if "covers" in step:
+                entry["covers"] = step["covers"]
         self._save()
 
     def unfinished(self) -> bool:
@@ -64,10 +65,11 @@ class Journal:
     def changed(self, addresses: List[str]) -> bool:
         """Whether one of the resources was changed by this first boot."""
         names = set(addresses)
-        by_steps = (e["covers"] for e in self.document["steps"] if e.get("changed"))
-        return any(names.intersection(covered) for covered in by_steps) or bool(
-            names.intersection(self.document["written"])
-        )
+        made = set(self.document["written"])
+        for entry in self.document["steps"]:
+            if entry.get("changed"):
+                made.update(entry.get("covers", [entry["address"]]))
+        return bool(names & made)
 
     def record(
         self, number: int, status: str, changed: bool, seconds: float, message: str = ""

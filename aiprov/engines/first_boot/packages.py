@@ -19,6 +19,7 @@ APT = [
     "-o", f"DPkg::Lock::Timeout={LOCK_TIMEOUT_S}",
     "-o", "Dpkg::Options::=--force-confdef",
     "-o", "Dpkg::Options::=--force-confold",
+    "-o", "Dpkg::Use-Pty=0",
     "-o", "Acquire::Retries=5",
 ]  # fmt: skip
 

@@ -10,7 +10,6 @@ import tempfile
 from typing import Any, Dict, Optional
 
 from .commands import StepFailedError, must, run
-from .toml_keys import merge_toml
 
 Step = Dict[str, Any]
 STAGED = "{staged}"
@@ -64,6 +63,8 @@ def _content(step: Step, current: Optional[str]) -> str:
         return str(step["fresh"])
     if step["format"] == "json":
         return merge_json(current, step["values"])
+    from .toml_keys import merge_toml  # only shipped where a step needs it
+
     return merge_toml(current, step["values"])
 
 

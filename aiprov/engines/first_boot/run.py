@@ -5,6 +5,7 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 import sys
 import time
 from typing import Any, Callable, Dict, Iterator, List
@@ -22,7 +23,8 @@ LOG_FILE = "/var/log/aiprov-first-boot.log"
 REMOVED_WHEN_DONE = (
     STEPS,
     "/etc/systemd/system/" + UNIT,
-    "/var/lib/aiprov/first_boot.pyz",
+    "/var/lib/aiprov/first-boot.py",
+    "/var/lib/aiprov/first_boot",
 )
 
 HANDLERS: Dict[str, Callable[[Step], bool]] = {
@@ -121,7 +123,9 @@ def _retire(remove: "tuple[str, ...]") -> None:
     """This program is not started at the next boot; what may hold secrets goes."""
     run(["systemctl", "disable", UNIT])
     for path in remove:
-        with contextlib.suppress(FileNotFoundError):
+        if os.path.isdir(path):
+            shutil.rmtree(path)
+        elif os.path.lexists(path):
             os.unlink(path)
     run(["systemctl", "daemon-reload"])
 
