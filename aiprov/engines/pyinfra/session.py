@@ -84,6 +84,7 @@ class Connector(BaseConnector):
         accepted = arguments.pop("_success_exit_codes", None) or [0]
         for ignored in ("_stdin", "_get_pty"):
             arguments.pop(ignored, None)
+        arguments["_shell_executable"] = None  # the shell is ours
         shell = make_unix_command_for_host(self.state, self.host, command, **arguments)
         done = self.shell.run(shell.get_raw_value(), timeout_s=float(timeout_s))
         stdout = done.stdout.decode(errors="replace")

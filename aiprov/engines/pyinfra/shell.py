@@ -6,6 +6,7 @@ from shlex import quote
 from typing import Protocol
 
 from aiprov.connection import Connection
+from aiprov.survey.become import run_as
 from aiprov.survey.transport import Completed, Transport, transport_for
 
 UPLOAD_S = 300.0
@@ -22,7 +23,10 @@ class Shell(Protocol):
         ...
 
     def put(self, data: bytes, path: str) -> Completed:
-        """Write a new file that only root can read. The content is in no command line."""
+        """Write a new file that only root can read. The content is in no command line.
+
+        Does not end with 0 when the file exists, or could not be written whole.
+        """
         ...
 
     def close(self) -> None:
@@ -31,22 +35,29 @@ class Shell(Protocol):
 
 
 class TransportShell:
-    """A ``Shell`` over aiprov's transport."""
+    """A ``Shell`` over aiprov's transport, which logs in, and become, which makes it root."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, connection: Connection, transport: Transport) -> None:
+        self._connection = connection
         self._transport = transport
 
     def run(self, command: str, *, stdin: bytes = b"", timeout_s: float) -> Completed:
-        return self._transport.run(command, stdin=stdin, timeout_s=timeout_s)
+        # A login user's PATH, which su hands on, may lack where administration tools are.
+        line = f"PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; export PATH; {command}"
+        return run_as(
+            self._transport,
+            self._connection,
+            f"/bin/sh -c {quote(line)}",
+            stdin=stdin,
+            timeout_s=timeout_s,
+        )
 
     def put(self, data: bytes, path: str) -> Completed:
         # The shell creates the file itself (-C), so a link that somebody laid there is not
         # followed. The size is compared: a lost connection looks like the end of the input.
-        script = (
-            f"umask 077; set -C; cat >{quote(path)} "
-            f'&& [ "$(stat -c %s {quote(path)})" -eq {len(data)} ]'
-        )
-        return self.run(f"sh -c {quote(script)}", stdin=data, timeout_s=UPLOAD_S)
+        target = quote(path)
+        script = f'umask 077; set -C; cat >{target} && [ "$(stat -c %s {target})" -eq {len(data)} ]'
+        return self.run(script, stdin=data, timeout_s=UPLOAD_S)
 
     def close(self) -> None:
         self._transport.close()
@@ -54,4 +65,4 @@ class TransportShell:
 
 def root_shell(connection: Connection) -> Shell:
     """A shell as root on the host that the connection names, not yet connected."""
-    return TransportShell(transport_for(connection))
+    return TransportShell(connection, transport_for(connection))
