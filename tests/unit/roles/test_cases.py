@@ -1,0 +1,233 @@
+"""Role cases: ``tests/roles/<slug>/<case>.yml`` says what settings and a host give.
+
+host        a file of ``tests/hosts``
+vars        the role's settings
+cluster     the inventory's hosts: name -> address
+resources   resources that are there: their address, and the fields that matter. ``owned`` is the
+            part of a Merge's values; ``golden`` a file with the whole text; ``secret`` one that is
+            never shown; ``lines`` are among the content's
+only        true: there are no others, and they come in this order
+absent      addresses that are not there
+error       what the role refuses, with ``hint``; ``invalid``: what its settings refuse
+skip        the reason why the host has no use for the role
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from aiprov import roles
+from aiprov.engines.simulate import simulate
+from aiprov.errors import AiprovError, UnsupportedError
+from aiprov.merge import merged
+from aiprov.plan import Desired
+from aiprov.planner import plan, united
+from aiprov.resources import Merge, Package, Resource, Secret, address
+from aiprov.roles import Cluster, ClusterHost
+from aiprov.survey.facts import Facts
+
+TESTS = Path(__file__).parents[2]
+SLUGS = ("base", "containerd", "docker")
+CASES = sorted(path for slug in SLUGS for path in (TESTS / "roles" / slug).glob("*.yml"))
+HOSTS = ("debian12", "debian13", "ubuntu2204", "ubuntu2404", "ubuntu2604", "rhel8", "rhel9",
+         "rhel10", "rocky8", "rocky9", "alma10")  # fmt: skip
+
+
+def read(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text())
+
+
+def host(name: str) -> Facts:
+    return Facts(**read(TESTS / "hosts" / f"{name}.yml"))
+
+
+def cluster_of(case: Mapping[str, Any]) -> Cluster:
+    hosts = case.get("cluster", {}).items()
+    return Cluster(hosts={name: ClusterHost(name=name, address=where) for name, where in hosts})
+
+
+def wanted(slug: str, case: Mapping[str, Any]) -> list[Resource]:
+    role = roles.load(slug)
+    settings = role.Vars(**case.get("vars", {}))
+    return role.resources(settings, host(case["host"]), cluster_of(case))
+
+
+def case_id(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+@pytest.mark.parametrize("path", CASES, ids=case_id)
+def test_case(path: Path):
+    case, slug = read(path), path.parent.name
+    if "invalid" in case:
+        with pytest.raises(ValidationError) as invalid:
+            wanted(slug, case)
+        assert case["invalid"] in str(invalid.value)
+    elif "error" in case:
+        with pytest.raises(AiprovError) as refused:
+            wanted(slug, case)
+        assert case["error"] in refused.value.message
+        assert case["hint"] in (refused.value.hint or "")
+    elif "skip" in case:
+        role = roles.load(slug)
+        reason = role.unsuitable(role.Vars(**case.get("vars", {})), host(case["host"]))
+        assert reason == case["skip"]
+    else:
+        check_resources(path, case, wanted(slug, case))
+
+
+def check_resources(path: Path, case: Mapping[str, Any], resources: list[Resource]) -> None:
+    by_address = {address(resource): resource for resource in resources}
+    assert len(by_address) == len(resources), "an address is there twice"
+    for expected in case["resources"]:
+        assert expected["address"] in by_address, list(by_address)
+        check_resource(path, expected, by_address[expected["address"]])
+    for name in case.get("absent", ()):
+        assert name not in by_address
+    if case.get("only"):
+        assert list(by_address) == [expected["address"] for expected in case["resources"]]
+
+
+def check_resource(path: Path, expected: Mapping[str, Any], resource: Resource) -> None:
+    for name, value in expected.items():
+        match name:
+            case "address":
+                pass
+            case "owned":
+                assert part_of(value, plain(resource.content.values)), resource.content.values
+            case "golden":
+                golden = path.parent / "golden" / value
+                assert whole_text(resource) == golden.read_text()
+            case "secret":
+                assert resource.content.reveal() == value
+            case "lines":
+                lines = whole_text(resource).splitlines()
+                assert [line for line in value if line not in lines] == []
+            case _:
+                assert name in {field.name for field in fields(resource)}, name
+                assert plain(getattr(resource, name)) == value
+
+
+def plain(value: Any) -> Any:
+    """As YAML has it: lists for tuples."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def part_of(expected: Any, found: Any) -> bool:
+    if isinstance(expected, Mapping) and isinstance(found, Mapping):
+        return all(key in found and part_of(item, found[key]) for key, item in expected.items())
+    return bool(expected == found)
+
+
+def whole_text(resource: Any) -> str:
+    content = resource.content
+    if isinstance(content, Merge):
+        return merged(content, None)
+    return content.reveal() if isinstance(content, Secret) else content
+
+
+# ---------------------------------------------------------------- what holds for every case
+
+GIVING = [path for path in CASES if "resources" in read(path)]
+
+
+@pytest.mark.parametrize("path", GIVING, ids=case_id)
+def test_same_again(path: Path):
+    assert wanted(path.parent.name, read(path)) == wanted(path.parent.name, read(path))
+
+
+@pytest.mark.parametrize("path", GIVING, ids=case_id)
+def test_is_plain_data_without_secrets(path: Path):
+    def by_fields(value: Any) -> Any:
+        # Not dataclasses.asdict: it opens a Secret.
+        if isinstance(value, Secret):
+            return repr(value)
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+
+    case = read(path)
+    resources = wanted(path.parent.name, case)
+    text = json.dumps(resources, default=by_fields)
+    for secret in case.get("secrets", ()):
+        assert secret not in text
+        assert secret not in repr(resources)
+
+
+@pytest.mark.parametrize("path", GIVING, ids=case_id)
+def test_converges(path: Path):
+    desired = [Desired(role="r", resource=item) for item in wanted(path.parent.name, read(path))]
+    converge(desired)
+
+
+def converge(desired: list[Desired], requires: Mapping[str, Any] | None = None) -> int:
+    """Plan and simulate until nothing is left; the number of stages."""
+    state: Any = {"PackageLists": {"age_s": 60}}
+    for item in desired:
+        if isinstance(item.resource, Package):
+            candidate = f"{item.resource.version or '1.0'}-1"
+            state[address(item.resource)] = {
+                "version": None, "hold": False, "candidates": [candidate],
+            }  # fmt: skip
+    for stage in range(10):
+        result = plan("h", desired, state, requires=requires)
+        if result.empty:
+            return stage
+        assert result.changes, f"nothing to do, yet unknown: {result.unknown}"
+        state = simulate(result.changes, state)
+    pytest.fail(f"still to do: {[change.reason for change in result.changes]}")
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_requirements_exist(slug: str):
+    assert roles.order([slug])[-1] == slug
+
+
+# ---------------------------------------------------------------- the roles together
+
+
+def together(name: str, settings: Mapping[str, Mapping[str, Any]]) -> list[Desired]:
+    return [
+        Desired(role=slug, resource=item)
+        for slug in roles.order(SLUGS)
+        for item in wanted(slug, {"host": name, "vars": settings.get(slug, {})})
+    ]
+
+
+def sources(containerd: str, docker: str) -> dict[str, dict[str, str]]:
+    return {"containerd": {"containerd_source": containerd}, "docker": {"docker_source": docker}}
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_all_roles_converge_together(name: str):
+    requires = {"docker": ("containerd",)}
+    assert converge(together(name, {}), requires) <= 2
+    if host(name).family == "debian":
+        distribution = together(name, sources("distribution", "distribution"))
+        assert converge(distribution, requires) <= 2
+
+
+@pytest.mark.parametrize("name", HOSTS[:5])
+@pytest.mark.parametrize(
+    ("containerd", "docker"), [("docker", "distribution"), ("distribution", "docker")]
+)
+def test_different_sources_are_refused(name: str, containerd: str, docker: str):
+    with pytest.raises(UnsupportedError, match="wanted differently by roles containerd and docker"):
+        united(together(name, sources(containerd, docker)))
+
+
+def test_a_mistaken_proxy_does_not_show_its_password():
+    role = roles.load("docker")
+    with pytest.raises(ValidationError) as invalid:
+        role.Vars(docker_http_proxy="socks://me:hunter2@proxy")
+    assert "hunter2" not in str(invalid.value)
