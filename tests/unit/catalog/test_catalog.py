@@ -86,7 +86,7 @@ def test_gpg_reads_the_same_fingerprint(key: Key, tmp_path):
 
 
 def fingerprint(armoured: str) -> str:
-    """A version 4 key's fingerprint: SHA-1 of its first packet, the public key (RFC 9580, 5.5.4)."""
+    """A version 4 key's fingerprint: SHA-1 of its first packet, the public key (RFC 9580)."""
     lines = armoured.split("\n\n", 1)[1].splitlines()
     body = base64.b64decode("".join(line for line in lines if not line.startswith(("=", "-"))))
     assert body[0] == 0x99, "not an old-format public key packet with a two-byte length"
