@@ -11,14 +11,17 @@ FORMAT_VERSION = "1.0"
 
 
 def graph(inventory: Inventory) -> dict[str, Any]:
-    """Groups with their children and those hosts that the limit leaves, as a document."""
+    """Groups with their children and those hosts that the limit leaves, as a document.
+
+    As in Ansible's own graph, ``all`` shows its groups only: every host is in one of them.
+    """
     kept = {host.name for host in inventory.hosts}
     return {
         "format_version": FORMAT_VERSION,
         "groups": {
             name: {
                 "children": list(group.children),
-                "hosts": [host for host in group.hosts if host in kept],
+                "hosts": [host for host in group.hosts if host in kept and name != "all"],
             }
             for name, group in inventory.groups.items()
         },

@@ -15,6 +15,7 @@ from aiprov.settings.faults import holds_secret
 
 FORMAT_VERSION = "1.0"
 _NAMED = 5
+_IMPLICIT = {"all", "ungrouped"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ def check(load: Callable[[], Inventory]) -> Report:
     warnings = tuple(_warnings(inventory)) if not errors else ()
     return Report(
         hosts=len(inventory.hosts),
-        groups=len(inventory.groups),
+        groups=len(inventory.groups.keys() - _IMPLICIT),
         errors=errors,
         warnings=(*inventory.warnings, *warnings),
     )
@@ -76,7 +77,7 @@ def check(load: Callable[[], Inventory]) -> Report:
 def _warnings(inventory: Inventory) -> Iterator[str]:
     yield from _addresses(inventory)
     for name, group in inventory.groups.items():
-        if name not in {"all", "ungrouped"} and not group.hosts and not group.children:
+        if name not in _IMPLICIT and not group.hosts and not group.children:
             yield f"group {name} is empty"
     yield from _near_names(inventory)
     yield from _open_secrets(inventory)

@@ -17,6 +17,19 @@ from aiprov.roles import RoleVars
 
 HIDDEN = "***"
 _SHOWN = 60
+_PLAIN_WORDS = {
+    "int_parsing": "is not a whole number",
+    "int_type": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "float_parsing": "is not a number",
+    "bool_parsing": "is neither true nor false",
+    "bool_type": "is neither true nor false",
+    "list_type": "is not a list",
+    "tuple_type": "is not a list",
+    "dict_type": "is not a mapping",
+    "model_type": "is not a mapping",
+    "string_type": "is not text",
+}
 _SUBJECT = re.compile(r"^(Input|String|Value|List|Tuple|Set|Dictionary|Number) ")
 
 
@@ -78,6 +91,8 @@ def _problem(detail: ErrorDetails, shown: str) -> str:
             )
     if given is None:
         return "has no value"
+    if words := _PLAIN_WORDS.get(detail["type"]):
+        return f"{shown} {words}"
     text = _SUBJECT.sub("", detail["msg"])
     return f"{shown} {text}" if text != detail["msg"] else f"{shown}: {text}"
 
@@ -119,7 +134,7 @@ def _quoted(given: object, path: tuple[Any, ...], variables: Variables) -> str:
 
 def _described(model: type[RoleVars], name: str) -> str | None:
     field = model.model_fields.get(name)
-    return field.description if field else None
+    return f"{name}: {field.description}" if field and field.description else None
 
 
 def _path(location: Iterable[str | int]) -> tuple[Any, ...]:

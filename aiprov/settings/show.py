@@ -37,8 +37,8 @@ def show(inventory: Inventory) -> dict[str, Any]:
     }
 
 
-def show_text(document: Mapping[str, Any], *, defaults: bool = True) -> str:
-    """The same as text. ``defaults=False`` leaves out what the inventory does not set."""
+def show_text(document: Mapping[str, Any], *, defaults: bool = False) -> str:
+    """The same as text; ``defaults`` shows what the inventory does not set, too."""
     return "\n".join(
         line for name, host in document["hosts"].items() for line in _lines(name, host, defaults)
     )
@@ -106,7 +106,7 @@ def _lines(name: str, host: Mapping[str, Any], defaults: bool) -> Iterator[str]:
             for variable, entry in settings.items()
             if defaults or entry["source"] != DEFAULT
         ]
-        yield f"  {slug}" + ("" if rows else "  (defaults)")
+        yield f"  {slug}" + ("" if rows else "  all defaults")
         width = max((len(row[0]) for row in rows), default=0)
         for variable, value, source in rows:
             yield f"    {variable:<{width}}  {value}  # {source}"
