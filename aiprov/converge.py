@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from aiprov.diff import holds
-from aiprov.outcome import Engine, Outcome
 from aiprov.errors import ApplyError, HostError, UnreachableError, VerificationError
+from aiprov.outcome import Engine, Outcome
 from aiprov.plan import Change, Desired, HostPlan, HostState, Skipped
 from aiprov.planner import plan as make_plan
 from aiprov.resources import Absent, Reboot, Resource, Service, address

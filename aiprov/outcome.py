@@ -32,7 +32,7 @@ class Engine(Protocol):
     name: str
 
     def unsupported(self, resource: Resource) -> str | None:
-        """Why the engine cannot express the resource; ``None`` when it can. Asked while planning."""
+        """Why the engine cannot express the resource, or ``None``. Asked while planning."""
         ...
 
     def apply(self, changes: Sequence[Change], listener: Listener) -> Sequence[Outcome]:
