@@ -31,14 +31,19 @@ def run_in(
     timeout: float | None = 60,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program on a host from the machine's side: no network, no sshd, as root."""
+    return call(enter(directory, name, argv), stdin=stdin, timeout=timeout)
+
+
+def enter(directory: Path, name: str, argv: Sequence[str]) -> list[str]:
+    """The command that runs a program inside a host from the machine's side."""
     folder = Folder(directory.absolute())
     leader = _leader(folder, folder.read_host(name))
     if leader is None:
         raise LabError(f"{name} is not running")
     wall = ["nsenter", f"--target={leader.pid}", "--mount", "--uts", "--ipc", "--net", "--pid"]
-    wall += ["--cgroup", "--root", "--wd=/", "env", "-i", "HOME=/root", "LC_ALL=C.UTF-8"]
+    wall += ["--cgroup", "env", "-i", "HOME=/root", "LC_ALL=C.UTF-8"]
     path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    return call([*wall, path, *argv], stdin=stdin, timeout=timeout)
+    return [*wall, path, *argv]
 
 
 def must(
@@ -53,7 +58,7 @@ def must(
 
 def _leader(folder: Folder, host: Host) -> Process | None:
     """The host's process 1, as the machine sees it."""
-    nspawn = Process.read(folder.host(host.name) / "nspawn")
+    nspawn = current_boot(folder, host)
     if nspawn is None:
         return None
     for child in nspawn.children():
@@ -65,6 +70,12 @@ def _leader(folder: Folder, host: Host) -> Process | None:
             if line.startswith("NSpid:") and line.split()[-1] == "1":
                 return child
     return None
+
+
+def current_boot(folder: Folder, host: Host) -> Process | None:
+    """The process that is this boot of the host. Nothing in the host is asked: entering a host
+    that is just shutting down would hold its shutdown up."""
+    return Process.read(folder.host(host.name) / "nspawn")
 
 
 def boot_id(directory: Path, name: str) -> str:
