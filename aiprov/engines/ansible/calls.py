@@ -66,7 +66,9 @@ def command(
     name: str, argv: Argv, *, reads: bool = False, again: Again | None = None
 ) -> ModuleCall:
     """A command, with no shell on its way."""
-    args = {"argv": list(argv), "expand_argument_vars": False}
+    args: dict[str, Any] = {"argv": list(argv)}
+    if any("$" in argument or argument.startswith("~") for argument in argv):
+        args["expand_argument_vars"] = False
     return ModuleCall(
         name=name, module="ansible.builtin.command", args=args, reads=reads, again=again
     )

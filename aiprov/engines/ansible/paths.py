@@ -105,7 +105,8 @@ def _copied(file: File) -> ModuleCall:
 
 def _validate(argv: Argv) -> str:
     """``copy`` takes one string, puts the staged path in for ``%s`` and splits it like a shell."""
-    return shlex.join(literal(part.replace("%", "%%")) for part in argv).replace(STAGED, "%s")
+    parts = [literal(part.replace("%", "%%").replace(STAGED, "%s")) for part in argv]
+    return shlex.join(parts)
 
 
 def _ownership(resource: File | Directory) -> dict[str, str]:
