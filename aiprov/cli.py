@@ -13,6 +13,7 @@ import click
 
 from aiprov import __version__
 from aiprov.errors import AiprovError
+from aiprov.lab.commands import lab
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -314,77 +315,7 @@ def report(
     return OK
 
 
-@root.group()
-def lab() -> None:
-    """Throwaway real hosts on this machine (systemd-nspawn). Needs root."""
-
-
-_DIRECTORY = click.option(
-    "--directory", type=click.Path(file_okay=False), metavar="PATH",
-    help="The lab's folder (default: $AIPROV_LAB_DIR, else .lab here).",
-)  # fmt: skip
-
-
-@lab.command()
-@click.argument("hosts", nargs=-1, metavar="[NAME[:SUITE]]...")
-@click.option("-n", "--number", type=click.IntRange(1, 240), help="So many hosts lab1, lab2 …")
-@click.option("--suite", type=click.Choice(["bookworm", "trixie"]), default="bookworm",
-              show_default=True, help="Debian 12 or 13, where a host does not say.")  # fmt: skip
-@click.option("--group", "groups", multiple=True, help="Put the hosts into this inventory group.")
-@_DIRECTORY
-def up(
-    hosts: tuple[str, ...], number: int | None, suite: str, groups: tuple[str, ...],
-    directory: str | None,
-) -> int:  # fmt: skip
-    """Bring hosts up, and write an inventory for them."""
-    from aiprov.lab import verbs
-
-    verbs.bring_up(
-        hosts, number=number, suite=suite, groups=groups, directory=directory,
-        say=lambda text: click.echo(text, err=True),
-    )  # fmt: skip
-    return OK
-
-
-@lab.command()
-@_DIRECTORY
-def down(directory: str | None) -> int:
-    """Remove every host of the lab, and all that it made on this machine."""
-    from aiprov.lab import verbs
-
-    verbs.take_down(directory)
-    return OK
-
-
-@lab.command()
-@_DIRECTORY
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def status(directory: str | None, as_json: bool) -> int:
-    """Show the lab's hosts and whether they run."""
-    from aiprov.lab import verbs
-
-    document = verbs.status(directory)
-    if as_json:
-        _print_json(document)
-    else:
-        for host in document["hosts"]:
-            click.echo(f"{host['name']:<16} {host['address']:<16} {host['suite']:<10} "
-                       f"{'running' if host['running'] else 'off'}")  # fmt: skip
-        click.echo(f"inventory: {document['inventory']}", err=True)
-    return OK
-
-
-@lab.command()
-@click.argument("host")
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
-@click.option("-u", "--user", default="root", show_default=True)
-@_DIRECTORY
-def ssh(host: str, command: tuple[str, ...], user: str, directory: str | None) -> None:
-    """Log in to one of the lab's hosts, or run a command there."""
-    from aiprov.lab import verbs
-
-    argv = [*verbs.ssh_argv(directory, host, user), *command]
-    os.execvp(argv[0], argv)  # noqa: S606  an interactive program takes this one's place
+root.add_command(lab)
 
 
 # ---------------------------------------------------------------- running and showing

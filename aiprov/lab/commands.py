@@ -1,0 +1,113 @@
+"""``aiprov lab``: the lab's verbs and flags."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from aiprov.lab.handle import Lab
+
+_DIRECTORY = click.option(
+    "--directory", type=click.Path(file_okay=False), metavar="PATH",
+    help="The lab's folder (default: $AIPROV_LAB_DIR, else .lab here).",
+)  # fmt: skip
+
+
+@click.group()
+def lab() -> None:
+    """Throwaway real hosts on this machine (systemd-nspawn). Needs root."""
+
+
+@lab.command()
+@click.argument("hosts", nargs=-1, metavar="[NAME[:SUITE]]...")
+@click.option("-n", "--number", type=click.IntRange(1, 240), help="So many hosts: lab1, lab2 …")
+@click.option("--suite", type=click.Choice(["bookworm", "trixie"]), default="bookworm",
+              show_default=True, help="Debian 12 or 13, where a host does not say.")  # fmt: skip
+@click.option("--group", "groups", multiple=True, help="Put the hosts into this inventory group.")
+@_DIRECTORY
+def up(
+    hosts: tuple[str, ...],
+    number: int | None,
+    suite: str,
+    groups: tuple[str, ...],
+    directory: str | None,
+) -> None:
+    """Bring hosts up, and write an inventory for them."""
+    from aiprov.lab.build import HostSpec
+
+    count = number if hosts or number else 1
+    names = [*hosts, *(f"lab{one + 1}" for one in range(count or 0))]
+    specs = []
+    for word in names:
+        name, _, own = word.partition(":")
+        specs.append(HostSpec(name=name, suite=own or suite, groups=groups))
+    made = _lab(directory)
+    made.up(specs, say=lambda text: click.echo(text, err=True))
+    click.echo(f"inventory: {made.inventory}", err=True)
+
+
+@lab.command()
+@_DIRECTORY
+def down(directory: str | None) -> None:
+    """Remove every host of the lab, and all that it made on this machine."""
+    _lab(directory).down()
+
+
+@lab.command()
+@_DIRECTORY
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def status(directory: str | None, as_json: bool) -> None:
+    """Show the lab's hosts and whether they run."""
+    from aiprov.lab.access import is_running
+
+    there = _lab(directory)
+    hosts = [
+        {
+            "name": host.name,
+            "address": host.address,
+            "suite": host.suite,
+            "running": is_running(there.folder, host),
+        }
+        for host in there.hosts.values()
+    ]
+    if as_json:
+        document = {"format_version": "1.0", "inventory": str(there.inventory), "hosts": hosts}
+        click.echo(json.dumps(document, indent=2, sort_keys=True))
+        return
+    for host in hosts:
+        state = "running" if host["running"] else "off"
+        click.echo(f"{host['name']:<16} {host['address']:<16} {host['suite']:<10} {state}")
+    click.echo(f"inventory: {there.inventory}" if hosts else "no hosts", err=True)
+
+
+@lab.command(context_settings={"ignore_unknown_options": True})
+@click.argument("host")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.option("-u", "--user", default="root", show_default=True, help="Log in as this user.")
+@_DIRECTORY
+def ssh(host: str, command: tuple[str, ...], user: str, directory: str | None) -> None:
+    """Log in to one of the lab's hosts, or run a command there."""
+    from aiprov.errors import LabError
+
+    there = _lab(directory)
+    if host not in there.hosts:
+        names = ", ".join(there.hosts)
+        raise LabError(
+            f"the lab has no host {host!r}",
+            hint=f"it has {names}" if names else "`aiprov lab up` brings hosts up",
+        )
+    argv = [*there.ssh_argv(host, user), *command]
+    os.execvp(argv[0], argv)  # noqa: S606  an interactive program takes this one's place
+
+
+def _lab(directory: str | None) -> Lab:
+    from pathlib import Path
+
+    from aiprov.lab.handle import Lab
+    from aiprov.lab.state import default_directory
+
+    return Lab(Path(directory) if directory else default_directory())
