@@ -1,0 +1,78 @@
+"""Modules, parameters and the kernel's command line: now, and at the next boot."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from aiprov.resources import (
+    KernelArgument,
+    KernelModule,
+    State,
+    Sysctl,
+    grub_file,
+    module_file,
+    sysctl_file,
+)
+from aiprov.survey.facts import Facts
+from aiprov.survey.state import paths
+
+
+def module_name(module: KernelModule) -> str:
+    """The module as /sys calls it."""
+    return module.name.replace("-", "_")
+
+
+def module(facts: Facts, resource: KernelModule, answer: Mapping[str, Any]) -> State:
+    """A module's state."""
+    return {
+        "loaded": bool(answer["modules"][module_name(resource)]),
+        "at_boot": paths.is_as_wanted(facts, module_file(resource), answer),
+    }
+
+
+def sysctl_path(key: str) -> str:
+    """A parameter's place below /proc/sys. sysctl takes ``a.b/c`` for a/b.c and ``a/b.c`` as is."""
+    first = re.search(r"[./]", key)
+    if first is None or first[0] == "/":
+        return key
+    return key.translate(str.maketrans("./", "/."))
+
+
+def sysctl(facts: Facts, resource: Sysctl, answer: Mapping[str, Any]) -> State:
+    """A parameter's state. Several values are told apart by one space."""
+    now = answer["sysctls"][sysctl_path(resource.key)]
+    file = sysctl_file(resource)
+    if paths.is_as_wanted(facts, file, answer):
+        at_boot: str | None = resource.value
+    else:
+        at_boot = _assigned(paths.at(facts, file.path, answer).get("content") or "", resource.key)
+    return {"value": " ".join(now.split()) if now is not None else None, "at_boot": at_boot}
+
+
+def _assigned(text: str, key: str) -> str | None:
+    found = [line.partition("=") for line in text.splitlines() if not line.startswith(("#", ";"))]
+    values = [value.strip() for name, _, value in found if name.strip().lstrip("-") == key]
+    return values[-1] if values else None
+
+
+def argument(facts: Facts, resource: KernelArgument, answer: Mapping[str, Any]) -> State:
+    """Whether the argument will be there at the next boot.
+
+    The boot loader's menu says so; the file that makes it only where there is no menu. Wanted,
+    it must be in every entry; unwanted, it must be in none.
+    """
+    lines = _boot_lines(answer)
+    if lines is None:
+        return {"at_boot": paths.is_as_wanted(facts, grub_file(resource), answer)}
+    have = [resource.argument in line.split() for line in lines]
+    return {"at_boot": any(have) if resource.absent else bool(have) and all(have)}
+
+
+def _boot_lines(answer: Mapping[str, Any]) -> list[str] | None:
+    if "grubby" not in answer:
+        lines: list[str] | None = answer.get("grub")
+        return lines
+    out = str(answer["grubby"][1])
+    return [found[1] for found in re.finditer(r'^args="(.*)"$', out, re.MULTILINE)]

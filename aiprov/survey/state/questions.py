@@ -1,0 +1,93 @@
+"""Questions, users and groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+from aiprov.errors import SurveyError
+from aiprov.resources import (
+    BootedWith,
+    Command,
+    Group,
+    PathExists,
+    Reboot,
+    State,
+    Succeeds,
+    UpToDate,
+    User,
+    address,
+)
+from aiprov.survey.facts import Facts
+from aiprov.survey.state.asks import Asks
+
+
+def ask(resource: Command | Reboot, asks: Asks) -> None:
+    """Ask for what the resource's question needs."""
+    match resource.unless:
+        case Succeeds(argv=argv):
+            asks.commands[address(resource)] = argv
+        case PathExists(path=path):
+            asks.path(path)
+        case UpToDate(output=output, inputs=inputs):
+            asks.ctimes |= {output, *inputs}
+        case BootedWith():
+            pass  # the command line is always part of the answer
+        case _:
+            assert_never(resource.unless)
+
+
+def holds(facts: Facts, resource: Command | Reboot, answer: Mapping[str, Any]) -> bool:
+    """Whether the answer to the question is yes. Raises ``SurveyError`` when there is none."""
+    match resource.unless:
+        case Succeeds(argv=argv):
+            rc = answer["commands"][address(resource)][0]
+            if rc is None:
+                raise SurveyError(
+                    facts.name,
+                    f"{' '.join(argv)} did not end in time",
+                    hint="it only asks a question; what does it wait for on the host?",
+                )
+            return bool(rc == 0)
+        case PathExists(path=path, absent=absent):
+            return bool((answer["paths"][path].get("type") == "absent") == absent)
+        case UpToDate(output=output, inputs=inputs):
+            ctimes = answer["ctimes"]
+            made = ctimes[output]
+            return made is not None and all(
+                ctimes[path] is None or ctimes[path] <= made for path in inputs
+            )
+        case BootedWith(argument=argument):
+            return argument in (answer["cmdline"] or "").split()
+        case _:
+            assert_never(resource.unless)
+
+
+def user(resource: User, answer: Mapping[str, Any]) -> State:
+    """A local account's state."""
+    accounts = answer["accounts"]
+    fields = accounts["users"].get(resource.name)
+    if fields is None:
+        return {
+            "exists": False,
+            "uid": None,
+            "group": None,
+            "groups": [],
+            "home": None,
+            "shell": None,
+        }
+    uid, _, home, shell, group = fields
+    return {
+        "exists": True,
+        "uid": int(uid),
+        "group": group,
+        "groups": sorted({group, *accounts["member_of"].get(resource.name, ())}),
+        "home": home,
+        "shell": shell,
+    }
+
+
+def group(resource: Group, answer: Mapping[str, Any]) -> State:
+    """A local group's state."""
+    gid = answer["accounts"]["groups"].get(resource.name)
+    return {"exists": gid is not None, "gid": None if gid is None else int(gid)}
