@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from aiprov import __version__
+from aiprov.cli.lab import lab
 from aiprov.errors import AiprovError
-from aiprov.lab.commands import lab
 
 if TYPE_CHECKING:
     from types import FrameType
