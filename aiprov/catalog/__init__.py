@@ -7,7 +7,7 @@ rows; they cannot change one.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 from importlib.resources import files
@@ -65,13 +65,17 @@ class ContainerdLine(Row):
 
 @dataclass(frozen=True, kw_only=True)
 class PackageVersions(Row):
-    """The versions of a package that a host of this OS may have. No ``os``: on every OS."""
+    """The versions of a package that a host of this OS may have. No ``os``: on every OS.
+
+    ``companions``: packages from the same source, in the same version, that belong to it.
+    """
 
     name: str
     oldest: str
     newest: str | None = None
     os: str | None = None
     os_version: str | None = None
+    companions: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -151,9 +151,11 @@ def _distribution_packages(vars: Vars, os: OperatingSystem) -> list[Resource]:
         )
     # containerd.io is Docker's: naming it notices a containerd role with the other source.
     replaced = ("docker-ce", "docker-ce-cli", "docker-ce-rootless-extras", "containerd.io")
+    names = ("docker.io", *catalog.package_versions("docker", "docker.io", os).companions)
+    version, hold = vars.docker_version, vars.docker_hold
     return [
         *(Package(name=name, absent=True) for name in replaced),
-        Package(name="docker.io", version=vars.docker_version, hold=vars.docker_hold),
+        *(Package(name=name, version=version, hold=hold) for name in names),
     ]
 
 
