@@ -8,10 +8,10 @@ behind is ``Unknown`` and is surveyed and planned anew when it is reached.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aiprov.resources import Absent, Command, Resource, State, address, kind
+from aiprov.resources import HostState as HostState
 
 FORMAT_VERSION = "1.0"
 
@@ -91,6 +91,3 @@ class HostPlan:
     def empty(self) -> bool:
         return not self.changes and not self.unknown
 
-
-HostState = Mapping[str, State]
-"""A host's state by the address of the resource that asks for it."""

@@ -279,6 +279,9 @@ Resource = (
 State = Mapping[str, Any]
 """What is so: flat plain data (bool, int, str, list of str, ``None``), same keys for one kind."""
 
+HostState = Mapping[str, State]
+"""A host's state by the address of the resource that asks for it."""
+
 _KEYS: dict[type, str] = {
     **dict.fromkeys((AptRepository, DnfRepository, Package, KernelModule), "name"),
     **dict.fromkeys((Service, User, Group, Command, Reboot), "name"),
