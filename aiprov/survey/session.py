@@ -9,11 +9,10 @@ from typing import Any, TypeVar
 
 from aiprov.connection import Connection
 from aiprov.errors import HostError, SurveyError, UnreachableError
-from aiprov.plan import HostState
 from aiprov.resources import Resource
 from aiprov.survey import Session, become, launch, wire
 from aiprov.survey.facts import Facts, facts_from
-from aiprov.survey.state import candidates_request, state_from, state_request
+from aiprov.survey.state import HostState, candidates_request, state_from, state_request
 from aiprov.survey.transport import Transport, transport_for
 from aiprov.survey.transport.exchange import Deadline, Exchange
 

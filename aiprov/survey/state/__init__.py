@@ -33,7 +33,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
 from aiprov.errors import SurveyError
-from aiprov.plan import HostState
 from aiprov.resources import (
     Absent,
     AptRepository,
@@ -64,6 +63,9 @@ from aiprov.survey.state import kernel, packages, paths, questions, services
 from aiprov.survey.state.asks import Asks
 
 PACKAGE_LISTS = "PackageLists"
+
+HostState = Mapping[str, State]
+"""A host's state by the address of the resource that asks for it."""
 
 
 def state_request(facts: Facts, resources: Sequence[Resource]) -> Mapping[str, Any]:
