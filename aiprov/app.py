@@ -247,13 +247,15 @@ def _converge(job: Job, request: Request, show: Show, engine: Engine | None) -> 
 
 def _connect(host: Host, request: Request) -> Session:
     """A session with a host; where it is allowed and needed, Python is installed first."""
-    from aiprov.survey.session import bootstrap, open_session
+    from aiprov.survey.session import open_session
 
     try:
         return open_session(host.connection)
     except NoPythonError:
         if not request.bootstrap:
             raise
+    from aiprov.survey.bootstrap import bootstrap
+
     bootstrap(host.connection)
     return open_session(host.connection)
 

@@ -7,8 +7,10 @@ host, never taken from an exit code.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from aiprov.diff import holds
@@ -128,6 +130,8 @@ class Convergence:
             status, error = "unreachable", problem
         except (HostError, VerificationError) as problem:
             status, error = "failed", problem
+        except Exception as defect:  # noqa: BLE001  a defect met on one host must not end the others
+            status, error = "failed", _defect(self.host, defect)
         finally:
             self.api.close()
         self._tell("end", text=status)
@@ -278,6 +282,16 @@ class Convergence:
                 text=text,
             )
         )
+
+
+def _defect(host: str, defect: Exception) -> HostError:
+    frame = traceback.extract_tb(defect.__traceback__)[-1]
+    where = f"{Path(frame.filename).name}:{frame.lineno}"
+    return HostError(
+        host,
+        f"{type(defect).__name__} at {where}: {defect}",
+        hint="this is a defect in aiprov: please report it with the output of `aiprov facts`",
+    )
 
 
 def _touches(rollback: Iterable[Resource], path: str) -> bool:
