@@ -141,7 +141,8 @@ class Vars(RoleVars):
         default=True, description="let pods ask for devices by CDI (NVIDIA GPUs)"
     )
     containerd_config_extra: dict[str, Any] = Field(
-        default_factory=dict, description="further keys of config.toml, merged over all others"
+        default_factory=dict,
+        description="further keys of config.toml, merged over all others; null removes one",
     )
     containerd_http_proxy: SecretUrl | None = Field(default=None, description="proxy for http")
     containerd_https_proxy: SecretUrl | None = Field(default=None, description="proxy for https")

@@ -2,7 +2,8 @@
 
 containerd comes before it and alone owns the containerd package, so both roles need the same
 source: with different ones they want ``containerd`` and ``containerd.io`` differently, and planning
-says so. Keys of ``daemon.json`` that no variable names are kept; lists are replaced.
+says so. Keys of ``daemon.json`` that no variable names are kept, also those of a variable that was
+unset again (``docker_config_extra`` with ``null`` removes one); lists are replaced.
 """
 
 from __future__ import annotations
@@ -83,17 +84,13 @@ def daemon_json(vars: Vars) -> dict[str, Any]:
         "log-driver": vars.docker_log_driver,
         "live-restore": vars.docker_live_restore,
     }
-    log_opts = dict(vars.docker_log_opts)
-    if vars.docker_log_driver in ("json-file", "local"):
-        log_opts.setdefault("max-size", vars.docker_log_max_size)
-        log_opts.setdefault("max-file", str(vars.docker_log_max_file))
     pools = [{"base": pool.base, "size": pool.size} for pool in vars.docker_address_pools]
     ulimits = {
         name: {"Name": name, "Soft": limit.soft, "Hard": limit.hard}
         for name, limit in vars.docker_ulimits.items()
     }
     where_set = {
-        "log-opts": log_opts,
+        "log-opts": _log_opts(vars),
         "registry-mirrors": list(vars.docker_registry_mirrors),
         "insecure-registries": list(vars.docker_insecure_registries),
         "data-root": vars.docker_data_root,
@@ -107,6 +104,16 @@ def daemon_json(vars: Vars) -> dict[str, Any]:
     }
     values |= {key: value for key, value in where_set.items() if value}
     return laid_over(values, vars.docker_config_extra)
+
+
+def _log_opts(vars: Vars) -> dict[str, str | None]:
+    """The log driver's options. Another driver's sizes go: with them no container would start."""
+    sized = vars.docker_log_driver in ("json-file", "local")
+    return {
+        "max-size": vars.docker_log_max_size if sized else None,
+        "max-file": str(vars.docker_log_max_file) if sized else None,
+        **vars.docker_log_opts,
+    }
 
 
 def _before_packages(vars: Vars) -> list[Resource]:

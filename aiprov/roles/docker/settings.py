@@ -151,7 +151,8 @@ class Vars(RoleVars):
         default=(), description="members of the group docker, who are as good as root"
     )
     docker_config_extra: dict[str, Any] = Field(
-        default_factory=dict, description="further keys of daemon.json, merged over all others"
+        default_factory=dict,
+        description="further keys of daemon.json, merged over all others; null removes one",
     )
     docker_http_proxy: SecretUrl | None = Field(default=None, description="proxy for http")
     docker_https_proxy: SecretUrl | None = Field(default=None, description="proxy for https")
