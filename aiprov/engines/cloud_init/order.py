@@ -18,8 +18,10 @@ from aiprov.resources import (
 
 def in_order(resources: Sequence[Resource]) -> list[Resource]:
     """Delivered files after their package, services after the files they are restarted on."""
+    # Files find their place first: services follow them.
+    moving = sorted(resources, key=lambda item: isinstance(item, Service))
     ordered = list(resources)
-    for item in resources:
+    for item in moving:
         after = _comes_after(item)
         positions = [at for at, other in enumerate(ordered) if address(other) in after]
         here = ordered.index(item)

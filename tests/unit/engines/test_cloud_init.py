@@ -1,0 +1,260 @@
+"""What is rendered for a first boot: valid for cloud-init, in order, the same every time."""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import json
+import os
+from datetime import date
+from functools import cache
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from aiprov.engines.cloud_init import gzipped, size_report, unsupported
+from aiprov.engines.cloud_init.program import bare
+from aiprov.errors import UnsupportedError
+from aiprov.resources import (
+    File,
+    Group,
+    Merge,
+    Secret,
+    address,
+)
+from tests.unit.engines.cloud_configs import (
+    DAEMON,
+    EVERY,
+    REPOSITORIES,
+    every_kind,
+    files,
+    image,
+    rendered,
+)
+
+DATA = Path(__file__).parents[2] / "data" / "cloud-init"
+SCHEMAS = ("22.4.2", "25.1.4")
+PROGRAM = Path("aiprov/engines/first_boot")
+
+CASES = [
+    pytest.param(family, resource, id=f"{family}-{address(resource)}")
+    for family, resources in EVERY.items()
+    for resource in resources
+]
+
+
+@cache
+def validator(version):
+    schema = json.loads((DATA / f"schema-{version}.json").read_text(encoding="utf-8"))
+    return jsonschema.Draft4Validator(schema)
+
+
+def readable(text):
+    """The document as a person would compare it: steps parsed, the program's text left out."""
+    document = yaml.safe_load(text)
+    for entry in document["write_files"]:
+        if entry["path"].endswith(".steps.json"):
+            entry["content"] = json.loads(entry["content"])
+        elif entry["path"].endswith(".py"):
+            entry["content"] = "…"
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+
+
+# ---------------------------------------------------------------- the document
+
+
+@pytest.mark.parametrize("family", EVERY)
+def test_golden(family):
+    golden = DATA / f"every-kind-{family}.yaml"
+    found = readable(rendered(EVERY[family], image(family)))
+    if os.environ.get("REGENERATE"):
+        golden.write_text(found, encoding="utf-8")
+    assert found == golden.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("family", "resource"), CASES)
+def test_cloud_init_accepts_each_kind(family, resource):
+    document = yaml.safe_load(rendered([resource], image(family)))
+    assert [error.message for error in validator(SCHEMAS[-1]).iter_errors(document)] == []
+
+
+@pytest.mark.parametrize("version", SCHEMAS)
+@pytest.mark.parametrize("family", EVERY)
+def test_cloud_init_accepts_all_together(family, version):
+    document = yaml.safe_load(rendered(EVERY[family], image(family)))
+    assert [error.message for error in validator(version).iter_errors(document)] == []
+
+
+def test_the_schema_would_object():
+    document = {"write_file": [], "runcmd": [{"no": "command"}]}
+    assert len(list(validator("25.1.4").iter_errors(document))) == 2
+
+
+def test_the_same_every_time_and_a_cloud_config_by_its_first_line():
+    first, second = (rendered(every_kind("debian")) for _ in range(2))
+    assert first == second
+    assert first.startswith("#cloud-config\n")
+
+
+def test_texts_survive_yaml():
+    texts = [
+        "",
+        "a",
+        "a\n",
+        "  indented\n",
+        "tab\t \n",
+        "x: y\n# no\n",
+        "ümläut\u2028\n",
+        "yes",
+        "\n\n",
+    ]
+    wanted = [File(path=f"/etc/t{number}", content=text) for number, text in enumerate(texts)]
+    written = files(rendered(wanted))
+    assert [written[item.path]["content"] for item in wanted] == texts
+
+
+def test_what_is_run_are_lists_not_shell():
+    document = yaml.safe_load(rendered(EVERY["debian"]))
+    assert all(isinstance(item, list) for item in document["runcmd"])
+    assert isinstance(document["power_state"]["condition"], list)
+
+
+def test_no_reboot_no_power_state():
+    assert "power_state" not in yaml.safe_load(rendered([Group(name="crew")]))
+
+
+def test_steps_can_be_read_by_root_alone():
+    written = files(rendered([Group(name="crew")]))
+    assert written["/var/lib/aiprov/first-boot.steps.json"]["permissions"] == "0600"
+
+
+@pytest.mark.parametrize(
+    ("facts", "python"),
+    [
+        (image(), "/usr/bin/python3"),
+        (image("redhat", "9.6"), "/usr/bin/python3"),
+        (image("redhat", "8.10"), "/usr/libexec/platform-python"),
+    ],
+)
+def test_it_runs_on_the_python_that_the_image_has(facts, python):
+    text = rendered([Group(name="crew")], facts)
+    assert yaml.safe_load(text)["runcmd"][1][0] == python
+    assert (
+        f"ExecStart={python} "
+        in files(text)["/etc/systemd/system/aiprov-first-boot.service"]["content"]
+    )
+
+
+# ---------------------------------------------------------------- what cannot be said
+
+
+SECRETS = [
+    File(path="/etc/token", content=Secret("hush-7")),
+    File(path=DAEMON, content=Merge(format="json", values={"a": [{"b": Secret("hush-7")}]})),
+]
+
+
+@pytest.mark.parametrize("resource", SECRETS, ids=address)
+def test_secrets_are_refused_unless_allowed(resource):
+    with pytest.raises(UnsupportedError, match="in the clear") as caught:
+        rendered([resource])
+    assert "--allow-secrets" in caught.value.hint
+    assert "hush" not in str(caught.value)
+    assert "hush-7" in rendered([resource], allow_secrets=True)
+
+
+@pytest.mark.parametrize(
+    ("resource", "family", "why"),
+    [
+        (REPOSITORIES["redhat"], "debian", "no dnf"),
+        (REPOSITORIES["debian"], "redhat", "no apt"),
+        (File(path="/var/lib/aiprov/x", content=""), "debian", "belongs to the first boot"),
+        (
+            File(path="/a", content=Merge(format="toml", values={"a": {"b": date(2026, 1, 1)}})),
+            "debian",
+            "a.b has no form",
+        ),
+    ],
+)
+def test_what_it_cannot_express_is_said_with_its_address(resource, family, why):
+    assert why in unsupported(resource, family=family)
+    with pytest.raises(UnsupportedError) as caught:
+        rendered([resource], image(family))
+    assert str(caught.value).startswith(address(resource))
+
+
+@pytest.mark.parametrize(("family", "resource"), CASES)
+def test_every_kind_can_be_expressed(family, resource):
+    assert unsupported(resource, family=family) is None
+
+
+# ---------------------------------------------------------------- size
+
+
+def test_every_kind_fits_into_ec2_when_gzipped():
+    text = rendered(EVERY["debian"])
+    report = size_report(text)
+    assert report.plain == len(text.encode())
+    assert not report.fits
+    assert report.fits_gzipped
+    assert "use --gzip" in str(report)
+    assert gzip.decompress(gzipped(text)).decode() == text
+    assert gzipped(text) == gzipped(text)
+
+
+def test_too_large_is_said():
+    noise = "".join(str(hash((number, "x"))) for number in range(3000))
+    report = size_report(rendered([File(path="/etc/noise", content=noise)]))
+    assert not report.fits_gzipped
+    assert "too large" in str(report)
+
+
+def test_small_enough_is_said():
+    assert str(size_report("#cloud-config\n")).endswith("EC2 takes 16384")
+
+
+def test_the_toml_editor_travels_only_where_it_is_used():
+    toml = File(path="/a", content=Merge(format="toml", values={}))
+    path = "/var/lib/aiprov/first_boot/toml_keys.py"
+    assert path in files(rendered([toml]))
+    assert path not in files(rendered([Group(name="crew")]))
+
+
+# ---------------------------------------------------------------- the program that travels
+
+
+@pytest.mark.parametrize("path", sorted(PROGRAM.glob("*.py")), ids=lambda path: path.name)
+def test_the_program_is_python_3_6_and_loses_only_its_documentation(path):
+    source = path.read_text(encoding="utf-8")
+    ast.parse(source, feature_version=(3, 6))
+    assert _meaning(bare(source)) == _meaning(source)
+
+
+def _meaning(source):
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            node.body = [item for item in node.body if not _docstring(item)]
+    return ast.dump(tree)
+
+
+def _docstring(item):
+    return isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant)
+
+
+def test_the_program_imports_nothing_of_the_rest_and_nothing_from_outside():
+    for path in PROGRAM.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module]
+            for name in names:
+                assert name.partition(".")[0] in _STANDARD, (path, name)
+
+
+_STANDARD = {
+    "contextlib", "fcntl", "grp", "json", "logging", "os", "pwd", "re", "shutil", "signal",
+    "stat", "subprocess", "sys", "tempfile", "time", "tomllib", "typing",
+}  # fmt: skip

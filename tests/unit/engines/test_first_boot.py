@@ -1,0 +1,278 @@
+"""The program that takes the steps on the host: what it writes is what the planner would."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aiprov.engines.first_boot import accounts, commands, journal, packages, paths, questions
+from aiprov.engines.first_boot.commands import StepFailedError, again, must, run
+
+ME = pwd.getpwuid(os.getuid()).pw_name
+MY_GROUP = grp.getgrgid(os.getgid()).gr_name
+
+# ---------------------------------------------------------------- files
+
+
+def step(path, **more):
+    ownership = {"mode": "0640", "owner": ME, "group": MY_GROUP}
+    return {"kind": "File", "path": str(path), **ownership, **more}
+
+
+def test_a_file_is_written_once(tmp_path):
+    wanted = step(tmp_path / "deep" / "file", content="x\n")
+    assert paths.ensure_file(wanted) is True
+    assert paths.ensure_file(wanted) is False
+    assert (tmp_path / "deep" / "file").stat().st_mode & 0o777 == 0o640
+    (tmp_path / "deep" / "file").chmod(0o600)
+    assert paths.ensure_file(wanted) is True
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["file"]
+
+
+def test_what_does_not_validate_leaves_the_file_and_no_rest(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("good\n")
+    wanted = step(file, content="bad\n", validate=["grep", "-q", "good", "{staged}"])
+    with pytest.raises(StepFailedError, match="grep exited 1"):
+        paths.ensure_file(wanted)
+    assert file.read_text() == "good\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_version_before_the_first_change_is_kept(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("first\n")
+    for text in ("second\n", "third\n"):
+        paths.ensure_file(step(file, content=text, keep_previous=True))
+    assert (tmp_path / "file.aiprov-previous").read_text() == "first\n"
+    assert file.read_text() == "third\n"
+
+
+def test_a_merge_takes_the_prepared_text_where_there_is_no_file(tmp_path):
+    wanted = step(tmp_path / "f", format="json", values={"a": 1}, fresh="fresh\n")
+    paths.ensure_file(wanted)
+    assert (tmp_path / "f").read_text() == "fresh\n"
+
+
+def test_an_unknown_owner_is_said(tmp_path):
+    with pytest.raises(StepFailedError, match="no-such-user"):
+        paths.ensure_file({**step(tmp_path / "f", content=""), "owner": "no-such-user"})
+
+
+def test_links_directories_and_absence(tmp_path):
+    link = {"path": str(tmp_path / "link"), "target": "there"}
+    assert (paths.ensure_link(link), paths.ensure_link(link)) == (True, False)
+    folder = step(tmp_path / "folder", mode="0750")
+    assert (paths.ensure_directory(folder), paths.ensure_directory(folder)) == (True, False)
+    (tmp_path / "folder" / "x").touch()
+    with pytest.raises(StepFailedError, match="not empty"):
+        paths.ensure_absent({"path": folder["path"]})
+    for name in ("folder/x", "folder", "link"):
+        gone = {"path": str(tmp_path / name)}
+        assert (paths.ensure_absent(gone), paths.ensure_absent(gone)) == (True, False)
+    with pytest.raises(StepFailedError, match="no regular file"):
+        paths.ensure_file(step(tmp_path, content=""))
+
+
+# ---------------------------------------------------------------- commands and questions
+
+
+def test_a_command_that_fails_says_why():
+    with pytest.raises(StepFailedError, match=r"sh exited 3: no . luck"):
+        must(["sh", "-c", "echo no; echo luck; exit 3"])
+    assert run(["/no/such/program"]).code == 127
+
+
+def test_a_daemon_left_behind_is_not_waited_for():
+    assert run(["sh", "-c", "sleep 60 & echo $!; exit 0"]).code == 0
+
+
+def test_a_command_that_hangs_is_ended(monkeypatch):
+    monkeypatch.setattr(commands, "TIMEOUT_S", 0.2)
+    assert run(["sleep", "60"]).code == 124
+
+
+def test_again_gives_up_after_the_last_delay(monkeypatch):
+    slept = []
+    monkeypatch.setattr(commands.time, "sleep", slept.append)
+
+    def fails():
+        raise StepFailedError("not yet")
+
+    with pytest.raises(StepFailedError, match="not yet"):
+        again(fails, (1, 2))
+    assert slept == [1, 2]
+
+
+def test_questions(tmp_path):
+    there, newer = tmp_path / "there", tmp_path / "newer"
+    there.touch()
+    newer.touch()
+    os.utime(newer)
+
+    def ask(**question):
+        return questions.answer(question)
+
+    assert ask(ask="PathExists", path=str(there), absent=False)
+    assert not ask(ask="PathExists", path=str(there), absent=True)
+    assert ask(ask="Succeeds", argv=["true"])
+    assert not ask(ask="Succeeds", argv=["false"])
+    assert ask(ask="UpToDate", output=str(newer), inputs=[str(there), "/no/such"])
+    assert not ask(ask="UpToDate", output="/no/such", inputs=[])
+    assert not ask(ask="BootedWith", argument="no.such=argument")
+
+
+# ---------------------------------------------------------------- packages and accounts
+
+
+MADISON = """ docker-ce | 5:29.5.0-1~debian.12~bookworm | https://d.example bookworm/stable amd64 Packages
+ docker-ce | 5:29.4.3-1~debian.12~bookworm | https://d.example bookworm/stable amd64 Packages
+ docker-ce | 5:29.4.30-1 | https://d.example bookworm/stable Sources
+"""  # noqa: E501
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    """Commands are answered from a table; what was run is recorded."""
+    table, ran = {}, []
+
+    def answer(argv, quiet=False):
+        ran.append(list(argv))
+        found = next((table[key] for key in table if " ".join(argv).startswith(key)), (0, ""))
+        return commands.Result(*found)
+
+    monkeypatch.setattr(commands, "run", answer)
+    monkeypatch.setattr(packages, "run", answer)
+    monkeypatch.setattr(commands.time, "sleep", lambda _seconds: None)
+    return table, ran
+
+
+def wanted_package(manager="apt", **package):
+    item = {"name": "docker-ce", "version": None, "hold": None, **package}
+    return {"manager": manager, "absent": False, "packages": [item]}
+
+
+def test_apt_resolves_the_exact_version_from_metadata(answers):
+    table, ran = answers
+    table["dpkg-query"] = (1, "")
+    table["apt-cache madison"] = (0, MADISON)
+    assert packages.ensure_packages(wanted_package(version="29.4", hold=True))
+    install = next(argv for argv in ran if "install" in argv)
+    assert install[-1] == "docker-ce=5:29.4.3-1~debian.12~bookworm"
+    assert ran[-1] == ["apt-mark", "hold", "docker-ce"]
+
+
+def test_what_is_not_on_offer_is_said(answers):
+    table, _ = answers
+    table["dpkg-query"] = (1, "")
+    table["apt-cache madison"] = (0, MADISON)
+    with pytest.raises(StepFailedError, match=r"docker-ce 28 is not on offer; there is: 5:29\.5"):
+        packages.ensure_packages(wanted_package(version="28"))
+
+
+def test_nothing_is_installed_twice(answers):
+    table, ran = answers
+    table["dpkg-query"] = (0, "installed 5:29.4.3-1~debian.12~bookworm\n")
+    table["apt-mark showhold"] = (0, "docker-ce\n")
+    assert not packages.ensure_packages(wanted_package(version="29.4", hold=True))
+    assert not any("install" in argv for argv in ran)
+
+
+def test_dnf_asks_for_the_newest_that_meets_the_version(answers):
+    table, ran = answers
+    table["rpm -q"] = (1, "package docker-ce is not installed\n")
+    table["dnf -q repoquery"] = (0, "29.4.3-1.el9\n")
+    assert packages.ensure_packages(wanted_package("dnf", version="29.4", hold=True))
+    assert ["dnf", "-y", "install", "--allowerasing", "docker-ce-29.4.3-1.el9"] in ran
+    assert ran[-1] == ["dnf", "-y", "versionlock", "add", "docker-ce"]
+
+
+def test_an_account_is_made_and_then_only_completed(monkeypatch):
+    ran = []
+    monkeypatch.setattr(accounts, "must", ran.append)
+    settings_ = dict.fromkeys(("uid", "group", "home", "shell"))
+    new = {"name": "no-such-user", "groups": ["adm"], "system": True, "create_home": False}
+    assert accounts.ensure_user({**settings_, **new, "shell": "/bin/sh"})
+    assert ran == [["useradd", "-r", "-M", "-G", "adm", "-s", "/bin/sh", "no-such-user"]]
+    mine = {**settings_, **new, "name": ME, "groups": [MY_GROUP]}
+    assert not accounts.ensure_user(mine)
+    assert accounts.ensure_user({**mine, "shell": "/bin/other"})
+    assert ran[-1] == ["usermod", "-s", "/bin/other", ME]
+    with pytest.raises(StepFailedError, match="no group"):
+        accounts.ensure_user({**mine, "groups": ["no-such-group"]})
+
+
+# ---------------------------------------------------------------- the journal
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal, "RESULT", str(tmp_path / "lib" / "first-boot.json"))
+    monkeypatch.setattr(journal, "boot_id", lambda: "boot-1")
+    return monkeypatch
+
+
+STEPS = [{"address": "A[1]"}, {"address": "P[1], P[2]", "covers": ["P[1]", "P[2]"]}]
+
+
+def test_a_run_that_was_cut_off_is_taken_up(kept):
+    first = journal.Journal()
+    assert first.unfinished()
+    first.begin(STEPS, ["File[/w]"])
+    first.record(0, "done", True, 1.0)
+    second = journal.Journal()
+    assert second.unfinished()
+    second.begin(STEPS, ["File[/w]"])
+    assert (second.is_done(0), second.is_done(1)) == (True, False)
+    assert second.changed(["A[1]"])
+    assert second.changed(["File[/w]"])
+    assert not second.changed(["P[2]"])
+    second.record(1, "done", True, 1.0)
+    assert second.changed(["P[2]"])
+
+
+@pytest.mark.parametrize("end", ["done", "failed"])
+def test_what_has_ended_is_not_taken_up(kept, end):
+    first = journal.Journal()
+    first.begin(STEPS, [])
+    first.record(0, "done", True, 1.0)
+    first.record(1, end, False, 1.0, "why")
+    if end == "done":
+        first.finish()
+    second = journal.Journal()
+    assert not second.unfinished()
+    second.begin(STEPS, [])
+    assert not second.is_done(0)
+
+
+def test_a_reboot_is_proven_by_another_boot(kept):
+    first = journal.Journal()
+    first.begin(STEPS, [])
+    first.wait_for_reboot(1)
+    assert journal.Journal().waits_for_reboot()
+    assert not journal.Journal().rebooted_for(1)
+    kept.setattr(journal, "boot_id", lambda: "boot-2")
+    assert not journal.Journal().waits_for_reboot()
+    assert journal.Journal().rebooted_for(1)
+    assert not journal.Journal().rebooted_for(0)
+
+
+def test_it_starts_as_a_program(tmp_path):
+    """As on the host: a launcher beside the package, nothing else of aiprov to be found."""
+    (tmp_path / "first_boot").symlink_to(Path(journal.__file__).parent)
+    launcher = tmp_path / "first-boot.py"
+    launcher.write_text("import sys\nfrom first_boot.run import main\nsys.exit(main(sys.argv))\n")
+    argv = [
+        sys.executable,
+        "-I",
+        "-B",
+        "-c",
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import first_boot.run",
+    ]
+    assert subprocess.run(argv, check=False).returncode == 0
