@@ -74,15 +74,9 @@ def test_golden(family):
     assert found == golden.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("family", "resource"), CASES)
-def test_cloud_init_accepts_each_kind(family, resource):
-    document = yaml.safe_load(rendered([resource], image(family)))
-    assert [error.message for error in validator(SCHEMAS[-1]).iter_errors(document)] == []
-
-
 @pytest.mark.parametrize("version", SCHEMAS)
 @pytest.mark.parametrize("family", EVERY)
-def test_cloud_init_accepts_all_together(family, version):
+def test_cloud_init_accepts_every_kind(family, version):
     document = yaml.safe_load(rendered(EVERY[family], image(family)))
     assert [error.message for error in validator(version).iter_errors(document)] == []
 

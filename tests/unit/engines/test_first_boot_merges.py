@@ -122,7 +122,7 @@ TREES = st.recursive(
 DOCUMENTS = st.dictionaries(KEYS, TREES, max_size=4)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(DOCUMENTS, DOCUMENTS)
 def test_toml_of_any_shape_is_edited_right_or_refused(document, values):
     text = tomlkit.dumps(document)
@@ -135,7 +135,7 @@ def test_toml_of_any_shape_is_edited_right_or_refused(document, values):
     assert merged(merge, new) == new
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(DOCUMENTS, st.dictionaries(KEYS, st.one_of(TREES, st.none()), max_size=4))
 def test_json_is_merged_to_the_same_bytes(document, values):
     text = json.dumps(document, indent=1)
