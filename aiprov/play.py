@@ -7,6 +7,7 @@ pipeline as ``aiprov apply`` to it. Under ``--check`` the result is the plan, wh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ansible.errors import AnsibleActionSkip, AnsibleConnectionFailure
@@ -20,8 +21,9 @@ from aiprov.engines.ansible.modules import Modules
 from aiprov.engines.ansible.session import AnsibleSession
 from aiprov.errors import AiprovError, HostError
 from aiprov.plan import Desired, Skipped
+from aiprov.planner import BUILT_IN
 from aiprov.report.ansible import task_diff, task_result
-from aiprov.roles import Cluster, ClusterHost, RoleVars, load
+from aiprov.roles import Cluster, ClusterHost, RoleVars, load, order
 from aiprov.survey.facts import Facts
 from aiprov.survey.session import survey_facts, survey_state
 
@@ -34,7 +36,7 @@ def run(action: ActionBase, task_vars: Mapping[str, Any]) -> dict[str, Any]:
     slug = str(action._task.args["role"])
     host = str(task_vars["inventory_hostname"])
     try:
-        result = _converge(action, task_vars, host, slug)
+        result = own_part(_converge(action, task_vars, host, slug), slug)
     except AiprovError as error:
         return {"failed": True, "msg": _message(error)}
     if result.status == "unreachable":
@@ -49,18 +51,20 @@ def run(action: ActionBase, task_vars: Mapping[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _converge(
-    action: ActionBase, task_vars: Mapping[str, Any], host: str, slug: str
-) -> HostResult:
-    role = load(slug)
-    given = settings.from_mapping(slug, task_vars, template=action._templar.template, host=host)
+def _converge(action: ActionBase, task_vars: Mapping[str, Any], host: str, slug: str) -> HostResult:
+    # What the required roles would bring is not there yet in a check, so it is planned along.
+    slugs = tuple(order([slug])) if action._task.check_mode else (slug,)
+    given = {
+        name: settings.from_mapping(name, task_vars, template=action._templar.template, host=host)
+        for name in slugs
+    }
     cluster = Cluster(hosts=_Hosts(task_vars))
     modules = Modules(action, host, task_vars)
     known: list[Facts] = []
 
     def wants(facts: Facts) -> Wanted:
         known[:] = [facts]
-        return _wanted(role, slug, given, facts, cluster)
+        return _wanted(given, facts, cluster)
 
     engine = InsideEngine(
         modules,
@@ -80,16 +84,43 @@ def _converge(
     ).run()
 
 
-def _wanted(role: Any, slug: str, given: RoleVars, facts: Facts, cluster: Cluster) -> Wanted:
-    try:
-        if why_not := role.unsuitable(given, facts):
-            return Wanted(desired=(), skipped=(Skipped(role=slug, reason=why_not),))
-        resources = role.resources(given, facts, cluster)
-    except HostError:
-        raise
-    except AiprovError as error:
-        raise HostError(facts.name, f"role {slug}: {error.message}", hint=error.hint) from error
-    return Wanted(desired=[Desired(role=slug, resource=resource) for resource in resources])
+def own_part(result: HostResult, slug: str) -> HostResult:
+    """The result without what other roles want, which their own tasks show and do."""
+    plan = result.plan
+    if plan is None or result.outcomes:
+        return result
+    others = {change.role for change in plan.changes} - {slug, BUILT_IN}
+    own = (slug,) if others else (slug, BUILT_IN)
+    plan = replace(
+        plan,
+        changes=tuple(change for change in plan.changes if change.role in own),
+        unknown=tuple(item for item in plan.unknown if item.role == slug),
+        skipped=tuple(item for item in plan.skipped if item.role == slug),
+    )
+    pending = result.status == "pending"
+    return replace(
+        result, plan=plan, status="unchanged" if pending and plan.empty else result.status
+    )
+
+
+def _wanted(given: Mapping[str, RoleVars], facts: Facts, cluster: Cluster) -> Wanted:
+    desired: list[Desired] = []
+    skipped: list[Skipped] = []
+    for slug, settings_of_role in given.items():
+        role = load(slug)
+        try:
+            if why_not := role.unsuitable(settings_of_role, facts):
+                skipped.append(Skipped(role=slug, reason=why_not))
+                continue
+            resources = role.resources(settings_of_role, facts, cluster)
+        except HostError:
+            raise
+        except AiprovError as error:
+            what = f"role {slug}: {error.message}"
+            raise HostError(facts.name, what, hint=error.hint) from error
+        desired += [Desired(role=slug, resource=resource) for resource in resources]
+    requires = {slug: tuple(order([slug]))[:-1] for slug in given}
+    return Wanted(desired=desired, skipped=skipped, requires=requires)
 
 
 class _Hosts(Mapping[str, ClusterHost]):

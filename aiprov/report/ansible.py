@@ -9,7 +9,14 @@ from typing import Any
 from aiprov.converge import HostResult
 from aiprov.plan import Change
 from aiprov.report.document import HIDDEN, is_secret
-from aiprov.resources import Absent, File, address
+from aiprov.resources import (
+    Absent,
+    AptRepository,
+    DnfRepository,
+    File,
+    address,
+    repository_files,
+)
 
 
 def task_result(result: HostResult) -> dict[str, Any]:
@@ -23,7 +30,14 @@ def task_result(result: HostResult) -> dict[str, Any]:
 
 def task_diff(result: HostResult) -> list[dict[str, str]]:
     """Entries for ``--diff``: files as they were and will be, of other things the state."""
-    return [_entry(change) for change in _changes(result)]
+    entries = [_entry(change) for change in _changes(result)]
+    if not result.outcomes and result.plan is not None and result.plan.unknown:
+        lines = [
+            f"{address(item.resource)}: unknown until {item.until}\n"
+            for item in result.plan.unknown
+        ]
+        entries.append({"prepared": "".join(lines)})
+    return entries
 
 
 def _changes(result: HostResult) -> Iterable[Change]:
@@ -55,21 +69,27 @@ def _entry(change: Change) -> dict[str, str]:
 
 def _texts(change: Change) -> tuple[str, str]:
     if is_secret(change):
-        return f"{HIDDEN} as it was\n", f"{HIDDEN} as wanted\n"
-    resource = change.resource
-    same_text = change.before.get("sha256") == change.after.get("sha256")
+        return f"{HIDDEN}, as it is\n", f"{HIDDEN}, as wanted\n"
+    resource, before = change.resource, change.before
+    same_text = before.get("sha256") == change.after.get("sha256")
     if isinstance(resource, File) and isinstance(resource.content, str) and not same_text:
-        return change.before.get("content") or "", resource.content
-    if isinstance(resource, Absent):
-        return change.before.get("content") or f"{change.before.get('type')}\n", ""
-    keys = [key for key in change.after if change.before.get(key) != change.after[key]]
-    return _state(change.before, keys), _state(change.after, keys)
+        return before.get("content") or "", resource.content
+    if isinstance(resource, AptRepository | DnfRepository):
+        was = "another version of it\n" if any(before.get("files", ())) else ""
+        return was, str(repository_files(resource)[-1].content)
+    if isinstance(resource, Absent) and before.get("content"):
+        return before["content"], ""
+    keys = [key for key in change.after if before.get(key) != change.after[key]]
+    if before.get("type") == "absent":
+        keys = ["type"]
+    return _state(before, keys), _state(change.after, change.after if "type" in keys else keys)
 
 
 def _state(state: Mapping[str, Any], keys: Iterable[str]) -> str:
-    shown = {key: _shown(key, state.get(key)) for key in keys}
-    return json.dumps(shown, indent=2, default=str) + "\n"
+    return "".join(f"{key}: {_shown(key, state[key])}\n" for key in keys if key in state)
 
 
-def _shown(key: str, value: Any) -> Any:
-    return f"{value:04o}" if key == "mode" and isinstance(value, int) else value
+def _shown(key: str, value: Any) -> str:
+    if key == "mode" and isinstance(value, int):
+        return f"{value:04o}"
+    return value if isinstance(value, str) else json.dumps(value, default=str)
