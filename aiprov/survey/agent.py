@@ -136,10 +136,15 @@ class Child:
         poll = select.poll()
         for fd in self.parts:
             poll.register(fd, select.POLLIN)
-        left = len(self.parts)
-        while left and time.monotonic() < self.end:
-            for fd, _ in poll.poll(max(0, self.end - time.monotonic()) * 1000):
+        left, size = len(self.parts), 0
+        while left and (time.monotonic() < self.end or size < CONTENT_MAX):
+            # What came while others were read is taken even when the time is over.
+            ready = poll.poll(max(0, self.end - time.monotonic()) * 1000)
+            if not ready:
+                break
+            for fd, _ in ready:
                 piece = os.read(fd, PIECE)
+                size += len(piece)
                 if piece:
                     self.parts[fd].append(piece)
                 else:

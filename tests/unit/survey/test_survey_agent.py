@@ -1,0 +1,253 @@
+"""The agent itself, under every Python that a managed host may have."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiprov.survey import wire
+
+FLAGS = ("-I", "-S", "-B")
+VERSIONS = tuple(f"3.{minor}" for minor in range(6, 15))
+
+
+@cache
+def interpreter(version: str) -> str | None:
+    """An interpreter of that version: of pyenv, which many developers have, or from PATH."""
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    for place in sorted(root.glob(f"versions/{version}.*/bin/python3")):
+        return str(place)
+    return shutil.which(f"python{version}")
+
+
+@pytest.fixture(params=VERSIONS)
+def python(request: pytest.FixtureRequest) -> str:
+    found = interpreter(request.param)
+    if found is None:
+        pytest.skip(f"this machine has no Python {request.param}")
+    return found
+
+
+def ask(python: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    done = subprocess.run(
+        [python, "-"], input=wire.one_shot(request), capture_output=True, timeout=30, check=True
+    )
+    assert done.stderr == b""
+    return wire.parse_reply(b"Welcome!\r\n" + done.stdout + b"logout\n")
+
+
+def ask_state(**request: Any) -> Mapping[str, Any]:
+    return ask(sys.executable, {"ask": "state", **request})
+
+
+def want(**changed: Any) -> dict[str, Any]:
+    return {"read": True, "send": True, "sha256": None, **changed}
+
+
+def test_facts_under_every_python(python: str) -> None:
+    answer = ask(python, {"ask": "facts"})
+    assert answer["uname"] == list(os.uname())
+    assert answer["cpus"] == os.cpu_count()
+    assert "MemTotal" in answer["files"]["/proc/meminfo"]
+
+
+def test_state_under_every_python(python: str, tmp_path: Path) -> None:
+    file = tmp_path / "naïve \N{ROCKET} \\ \"'"
+    text = "one\r\n\ttwo \N{ROCKET} \x7f\u2028 \\u0041"
+    file.write_text(text, encoding="utf-8", newline="")
+    file.chmod(0o640)
+    answer = ask(
+        python,
+        {
+            "ask": "state",
+            "paths": {str(file): want(), str(tmp_path / "none"): want()},
+            "commands": {"good": ["true"], "bad": ["false"], "none": ["no such program"]},
+            "users": ["root"],
+            "groups": ["root"],
+            "sysctls": ["kernel/ostype"],
+            "modules": ["no_such_module"],
+        },
+    )
+    found = answer["paths"][str(file)]
+    assert found["content"] == text
+    assert found["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert found["mode"] == 0o640
+    assert answer["paths"][str(tmp_path / "none")] == {"type": "absent"}
+    assert [answer["commands"][key][0] for key in ("good", "bad", "none")] == [0, 1, 127]
+    assert answer["accounts"]["users"]["root"][:2] == ["0", "0"]
+    assert answer["accounts"]["groups"]["root"] == "0"
+    assert answer["sysctls"]["kernel/ostype"] == "Linux\n"
+    assert answer["modules"] == {"no_such_module": False}
+
+
+def test_a_conversation_under_every_python(python: str) -> None:
+    lines = wire.agent_line() + wire.request_line({"ask": "facts"})
+    lines += wire.request_line({"ask": "state", "groups": ["root"]})
+    starter = (
+        "import sys,binascii,zlib;"
+        "exec(zlib.decompress(binascii.a2b_base64(sys.stdin.buffer.readline())))"
+    )
+    done = subprocess.run(
+        [python, *FLAGS, "-c", starter], input=lines, capture_output=True, timeout=30, check=True
+    )
+    first, second = done.stdout.splitlines(keepends=True)
+    assert "uname" in wire.parse_reply(first)
+    assert wire.parse_reply(second)["accounts"]["groups"] == {"root": "0"}
+
+
+def test_it_writes_no_bytecode(python: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [python, "-v", "-"],
+        input=wire.one_shot({"ask": "state", "paths": {"/etc/passwd": want()}}),
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert b"# wrote" not in done.stderr
+
+
+def test_kinds_of_paths(tmp_path: Path) -> None:
+    link, fifo = tmp_path / "link", tmp_path / "fifo"
+    link.symlink_to("/nowhere")
+    os.mkfifo(fifo)
+    asked = {str(path): want() for path in (tmp_path, link, fifo)}
+    found = ask_state(paths=asked)["paths"]
+    assert found[str(tmp_path)]["type"] == "directory"
+    assert found[str(link)]["type"] == "link"
+    assert found[str(link)]["target"] == "/nowhere"
+    assert found[str(fifo)]["type"] == "other"  # and reading it would have waited for ever
+
+
+def test_text_is_sent_only_where_it_is_asked_for_and_differs(tmp_path: Path) -> None:
+    same, secret, big, binary = (tmp_path / name for name in ("same", "secret", "big", "binary"))
+    same.write_text("same")
+    secret.write_text("secret")
+    big.write_bytes(b"x" * (1 << 20) + b"y")
+    binary.write_bytes(b"\xff\xfe")
+    digest = hashlib.sha256(b"same").hexdigest()
+    found = ask_state(
+        paths={
+            str(same): want(sha256=digest),
+            str(secret): want(send=False),
+            str(big): want(),
+            str(binary): want(),
+        }
+    )["paths"]
+    assert [found[str(path)]["content"] for path in (same, secret, big, binary)] == [None] * 4
+    assert found[str(big)]["sha256"] == hashlib.sha256(big.read_bytes()).hexdigest()
+
+
+def test_a_path_below_a_file_is_absent(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = str(tmp_path / "file" / "below")
+    assert ask_state(paths={path: want()})["paths"][path] == {"type": "absent"}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch(mode=0)
+    path = str(tmp_path / "file")
+    assert ask_state(paths={path: want()})["paths"][path]["error"] == "Permission denied"
+
+
+def test_commands_run_side_by_side_and_are_ended_in_time(tmp_path: Path) -> None:
+    source = wire.one_shot(
+        {
+            "ask": "state",
+            "commands": {
+                "slow": ["sh", "-c", "sleep 60 & wait"],
+                "mute": ["sh", "-c", "exec >&- 2>&-; sleep 60"],
+                "ends": ["sh", "-c", f"sleep 0.2; touch {tmp_path}/x; echo out; echo err >&2"],
+            },
+        }
+    )
+    agent = (Path(wire.__file__).with_name("agent.py")).read_text()
+    shorter = agent.replace("COMMAND_S = 10.0", "COMMAND_S = 1.0")
+    assert shorter != agent
+    program = shorter.replace('if __name__ == "__main__":\n    main()', "main()")
+    request = next(line for line in source.decode().splitlines() if line.startswith("REQUEST"))
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", f"{request}\n{program}"], capture_output=True, timeout=30, check=True
+    )
+    found = wire.parse_reply(done.stdout)["commands"]
+    assert found["slow"][0] is None
+    assert found["mute"][0] is None
+    assert found["ends"] == [0, "out\n", "err\n"]
+    assert time.monotonic() - started < 5
+
+
+def test_a_failure_inside_is_an_answer() -> None:
+    answer = ask(sys.executable, {"ask": "state", "paths": 5})
+    assert "Traceback" in answer["error"]
+
+
+def test_it_leaves_the_files_it_reads_as_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("text")
+    before = file.stat()
+    ask_state(paths={str(file): want()}, ctimes=[str(file)])
+    after = file.stat()
+    assert stat.S_IMODE(after.st_mode) == stat.S_IMODE(before.st_mode)
+    assert (after.st_mtime_ns, after.st_ctime_ns) == (before.st_mtime_ns, before.st_ctime_ns)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+DPKG = """Package: docker-ce
+Status: hold ok installed
+Architecture: amd64
+Version: 5:29.4.3-1~debian.12~bookworm
+Description: the daemon
+ Package: decoy
+ Version: 1
+
+Package: gone
+Status: deinstall ok config-files
+Architecture: amd64
+Version: 1.0
+
+Package: half
+Status: install ok half-configured
+Architecture: amd64
+Version: 2.0
+
+Package: both
+Status: deinstall ok config-files
+Architecture: i386
+Version: 3.0
+
+Package: both
+Status: install ok installed
+Architecture: amd64
+Version: 3.1
+
+Package: last
+Status: install ok triggers-awaited
+Architecture: all
+Version: 4.0
+"""
+
+
+def test_dpkg_status_is_read_as_dpkg_means_it(tmp_path: Path) -> None:
+    names: dict[str, Any] = {"__name__": "agent"}
+    source = Path(wire.__file__).with_name("agent.py").read_text()
+    status = tmp_path / "status"
+    status.write_text(DPKG)
+    exec(compile(source.replace("/var/lib/dpkg/status", str(status)), "agent", "exec"), names)
+    found = names["dpkg"](["docker-ce", "gone", "half", "both", "last", "none", "decoy"])
+    assert found == {
+        "docker-ce": ["5:29.4.3-1~debian.12~bookworm", True],
+        "both": ["3.1", False],
+        "last": ["4.0", False],
+    }
