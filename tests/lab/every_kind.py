@@ -8,6 +8,7 @@ engine that realises it leaves a host whose next plan is empty.
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,11 @@ _ON_HOST: dict[str, tuple[str, int]] = {
     _GONE.path: (str(_GONE.content), 0o644),
     "/usr/lib/systemd/system/aiprov-old.service": (_OLD_UNIT, 0o644),
     "/usr/lib/systemd/system/aiprov-masked.service": (_OLD_UNIT, 0o644),
+    # A guest sees no /sys/module, so the module that it asks for is listed as built in.
+    f"/usr/lib/modules/{os.uname().release}/modules.builtin": (
+        "kernel/fs/overlayfs/overlay.ko\n",
+        0o644,
+    ),
     f"{HOME}/leftover": ("to be removed\n", 0o644),
     f"{HOME}/shared.json": ('{"foreign": [1, 2], "owned": {"b": 2}}\n', 0o644),
 }
