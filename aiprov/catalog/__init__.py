@@ -68,6 +68,7 @@ class PackageVersions(Row):
     """The versions of a package that a host of this OS may have. No ``os``: on every OS.
 
     ``companions``: packages from the same source, in the same version, that belong to it.
+    ``brings_config``: whether it comes with the configuration file that a role merges into.
     """
 
     name: str
@@ -76,6 +77,7 @@ class PackageVersions(Row):
     os: str | None = None
     os_version: str | None = None
     companions: list[str] = field(default_factory=list)
+    brings_config: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

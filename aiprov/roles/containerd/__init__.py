@@ -52,7 +52,8 @@ def resources(vars: Vars, host: Facts, cluster: Cluster) -> list[Resource]:
     """
     os = catalog.operating_system(host.os_id, host.os_version)
     package = _package(vars, os)
-    line = _line(vars, package, os)
+    versions = catalog.package_versions("containerd", package, os)
+    line = catalog.containerd_line(vars.containerd_version or versions.oldest)
     proxy = _proxy(vars)
     return [
         *_repository(vars, os, host),
@@ -63,11 +64,11 @@ def resources(vars: Vars, host: Facts, cluster: Cluster) -> list[Resource]:
         File(
             path=CONFIG,
             content=Merge(format="toml", values=config(vars, line, _schema(vars, line))),
-            # `config dump` loads the file as the daemon does: seen with 1.6.20 and 1.7.24 to refuse
-            # bad syntax, wrong types, a bad `disabled_plugins` (and 1.7 a too new schema). It does
-            # not refuse unknown keys, and neither does the daemon.
+            # `config dump` loads the file as the daemon does. 1.6.20, 1.7.24 and 2.1.9 were seen to
+            # refuse bad syntax, wrong types, a bad `disabled_plugins`, and (not 1.6) a schema that
+            # is too new. It does not refuse unknown keys, and neither does the daemon.
             validate=("containerd", "--config", STAGED, "config", "dump"),
-            delivered_by=package,
+            delivered_by=package if versions.brings_config else None,
         ),
         *proxy,
         Service(
@@ -89,13 +90,6 @@ def _package(vars: Vars, os: OperatingSystem) -> str:
             hint="set containerd_source: docker",
         )
     return "containerd"
-
-
-def _line(vars: Vars, package: str, os: OperatingSystem) -> ContainerdLine:
-    version = vars.containerd_version
-    return catalog.containerd_line(
-        version or catalog.package_versions("containerd", package, os).oldest
-    )
 
 
 def _schema(vars: Vars, line: ContainerdLine) -> int:

@@ -4,8 +4,8 @@ host        a file of ``tests/hosts``
 vars        the role's settings
 cluster     the inventory's hosts: name -> address
 resources   resources that are there: their address, and the fields that matter. ``owned`` is the
-            part of a Merge's values; ``golden`` a file with the whole text; ``secret`` one that is
-            never shown; ``lines`` are among the content's
+            part of a Merge's values; ``golden`` a file with the whole text, ``onto`` one with what
+            is there before; ``secret`` a text that is never shown; ``lines`` are among the text's
 only        true: there are no others, and they come in this order
 absent      addresses that are not there
 error       what the role refuses, with ``hint``; ``invalid``: what its settings refuse
@@ -99,13 +99,14 @@ def check_resources(path: Path, case: Mapping[str, Any], resources: list[Resourc
 def check_resource(path: Path, expected: Mapping[str, Any], resource: Resource) -> None:
     for name, value in expected.items():
         match name:
-            case "address":
+            case "address" | "onto":
                 pass
             case "owned":
                 assert part_of(value, plain(resource.content.values)), resource.content.values
             case "golden":
-                golden = path.parent / "golden" / value
-                assert whole_text(resource) == golden.read_text()
+                folder = path.parent / "golden"
+                before = (folder / expected["onto"]).read_text() if "onto" in expected else None
+                assert whole_text(resource, before) == (folder / value).read_text()
             case "secret":
                 assert resource.content.reveal() == value
             case "lines":
@@ -131,10 +132,10 @@ def part_of(expected: Any, found: Any) -> bool:
     return bool(expected == found)
 
 
-def whole_text(resource: Any) -> str:
+def whole_text(resource: Any, before: str | None = None) -> str:
     content = resource.content
     if isinstance(content, Merge):
-        return merged(content, None)
+        return merged(content, before)
     return content.reveal() if isinstance(content, Secret) else content
 
 
