@@ -19,7 +19,8 @@ from aiprov.engines import Outcome
 from aiprov.engines.pyinfra import PyinfraEngine
 from aiprov.errors import BecomeError, UnreachableError
 from aiprov.lab import Lab
-from aiprov.plan import NEWEST, Change
+from aiprov.plan import NEWEST, Change, Desired, HostPlan
+from aiprov.planner import plan
 from aiprov.resources import (
     Command,
     Directory,
@@ -33,6 +34,7 @@ from aiprov.resources import (
     State,
     previous_path,
 )
+from aiprov.survey.session import open_session, survey_facts, survey_state
 from tests.lab import every_kind, local_archive
 from tests.lab.conftest import LabHost
 
@@ -443,7 +445,48 @@ def test_a_failing_command_is_told_with_its_words(deb12: LabHost) -> None:
     assert "    81\n" not in outcome.message  # the last 20 lines only
 
 
-def test_every_kind_is_known_by_its_scenario() -> None:
-    assert every_kind.UNIT in {
-        getattr(resource, "name", "") for resource in every_kind.resources("debian12", key="")
-    }
+# ---------------------------------------------------------------- every kind
+
+
+def planned(host: LabHost, resources: Sequence[Resource]) -> HostPlan:
+    """What the survey and the planner find to do."""
+    session = open_session(connection(host.lab, host.name))
+    try:
+        facts = survey_facts(session, host.name)
+        state = survey_state(session, facts, resources)
+    finally:
+        session.close()
+    return plan(host.name, [Desired(role="every", resource=one) for one in resources], state)
+
+
+@pytest.mark.parametrize(("suite", "host_os"), [("bookworm", "debian12"), ("trixie", "debian13")])
+def test_every_kind(
+    make_host: Callable[..., LabHost], tmp_path: Path, suite: str, host_os: str
+) -> None:
+    host = make_host(suite=suite)
+    scenario = every_kind.scenario(tmp_path)
+    host.run(["tar", "-C", "/", "-xf", "-"], stdin=scenario.archive)
+    for argv in scenario.prepare:
+        host.run(argv)
+    resources = every_kind.resources(host_os, key=scenario.key)
+    boot = host.text("cat", "/proc/sys/kernel/random/boot_id")
+
+    todo = planned(host, resources)
+    for _stage in range(4):
+        outcomes = apply(host, *todo.changes)
+        assert [o.message for o in outcomes if o.status != "done"] == []
+        todo = planned(host, resources)
+        if todo.empty:
+            break
+    assert todo.empty, todo
+
+    assert host.text("cat", "/proc/sys/kernel/random/boot_id") != boot
+    assert host.text("apt-mark", "showhold") == "aiprov-probe"
+    assert host.text("cat", "/usr/share/aiprov-probe/version") == "1.1-2"
+    assert host.text("cat", f'{every_kind.HOME}/it\'s $HOME "quoted".conf') == "'$(id)' `id` \\n %s"
+    assert host.text("stat", "-c", "%a %U %G", every_kind.SECRET_FILE) == "600 root root"
+    assert host.text("cat", "/proc/sys/net/ipv4/conf/all/log_martians") == "1"
+    found = host.run(
+        ["grep", "-rls", every_kind.SECRET, "/etc", "/tmp", "/var", "/root", "/run"], check=False
+    )
+    assert found.stdout.decode().split() == [every_kind.SECRET_FILE]
