@@ -80,7 +80,9 @@ def _meta(role: Role) -> dict[str, Any]:
             ],
             "galaxy_tags": ["gpu", "nvidia", "cluster", "infrastructure"],
         },
-        "dependencies": [{"role": slug} for slug in role.REQUIRES],
+        # A play lists what a role requires before it. As a dependency, Ansible would run that a
+        # second time wherever the play gives it a condition of its own.
+        "dependencies": [],
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic.fields import FieldInfo
 
+from aiprov import roles
 from aiprov.faces.value_types import ValueType, type_of
 from aiprov.roles import Role
 from aiprov.settings.show import shown
@@ -34,7 +35,8 @@ def _page(slug: str, role: Role) -> Iterator[str]:
     yield "# group_vars/gpu.yml"
     yield from _example(slug, role)
     yield "```\n"
-    yield f"In a play: `roles: [aiprov.core.{slug}]`. On the command line:"
+    names = ", ".join(f"aiprov.core.{name}" for name in roles.order([slug]))
+    yield f"In a play: `roles: [{names}]`. On the command line:"
     yield f"`aiprov plan -i inventory/example --role {slug}`.\n"
     yield "## Variables\n"
     yield from _table(role.Vars.model_fields)

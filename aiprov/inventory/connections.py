@@ -149,6 +149,10 @@ def _text(value: Any) -> str | None:
     return str(value)
 
 
+def _argv(value: Any) -> list[str]:
+    return shlex.split(_text(value) or "")
+
+
 def _plugin(value: Any) -> tuple[Any, Transport]:
     name = str(value).removeprefix("ansible.builtin.").removeprefix("ansible.netcommon.")
     if name not in _PLUGINS:
@@ -211,16 +215,14 @@ def _key_file(get: _Reader, option: str | None) -> str | None:
 
 def _ssh_args(get: _Reader, options: Options) -> tuple[str, ...]:
     """Ansible's own, common and extra arguments; its default for the first is not repeated here."""
-    given = (
-        get.text("ansible_ssh_args") or configured("ssh_args"),
-        get.text("ansible_ssh_common_args")
-        or options.ssh_common_args
-        or configured("ssh_common_args"),
-        get.text("ansible_ssh_extra_args")
-        or options.ssh_extra_args
-        or configured("ssh_extra_args"),
-    )
-    arguments = [argument for text in given if text for argument in get.checked(shlex.split, text)]
+    options_given = {
+        "ssh_args": None,
+        "ssh_common_args": options.ssh_common_args,
+        "ssh_extra_args": options.ssh_extra_args,
+    }
+    arguments: list[str] = []
+    for name, option in options_given.items():
+        arguments += get.checked(_argv, option or configured(name), f"ansible_{name}")
     if not _host_keys_checked(get):
         arguments += ["-o", "StrictHostKeyChecking=no"]
     return tuple(arguments)

@@ -15,15 +15,17 @@ def graph(inventory: Inventory) -> dict[str, Any]:
 
     As in Ansible's own graph, ``all`` shows its groups only: every host is in one of them.
     """
+    shown = {n for n, group in inventory.groups.items() if n != "ungrouped" or group.hosts}
     kept = {host.name for host in inventory.hosts}
     return {
         "format_version": FORMAT_VERSION,
         "groups": {
             name: {
-                "children": list(group.children),
+                "children": [name for name in group.children if name in shown],
                 "hosts": [host for host in group.hosts if host in kept and name != "all"],
             }
             for name, group in inventory.groups.items()
+            if name in shown
         },
     }
 

@@ -23,7 +23,8 @@ T = TypeVar("T")
 _ORIGIN = re.compile(r"Origin: (?P<path>/.*?)(?::(?P<line>\d+)(?::\d+)?)?(?:\n|$)")
 _NOT_ITS_KIND = re.compile("no root 'plugin' key found|^Plugin configuration YAML file")
 _NOT_PARSED = re.compile(r"^Unable to parse (?P<source>.*) as an inventory source$")
-_FACTS = re.compile(r"'(ansible_facts|ansible_[a-z0-9_]+|hostvars\[.*)' is undefined")
+_FACTS = re.compile(r"'ansible_[a-z0-9_]+' is undefined")
+_FACTS_HINT = "the inventory is read before any host is: facts are not known here"
 
 
 @dataclass(kw_only=True)
@@ -100,14 +101,15 @@ def located(template: Callable[[Any], Any]) -> Template:
             raise Omitted from omitted
         except AnsibleError as error:
             message = str(error).partition("\n")[0]
-            raise InventoryError(message, hint=_hint(message)) from error
+            hint = _FACTS_HINT if "ansible_facts" in str(value) else _hint(message)
+            raise InventoryError(message, hint=hint) from error
 
     return resolve
 
 
 def _hint(message: str) -> str | None:
     if _FACTS.search(message):
-        return "the inventory is read before any host is: facts are not known here"
+        return _FACTS_HINT
     if "vault" in message.lower() or "decrypt" in message.lower():
         return "give --vault-password-file, --ask-vault-pass or ANSIBLE_VAULT_PASSWORD_FILE"
     return None
@@ -122,6 +124,7 @@ def read(
 ) -> Loaded:
     """Let Ansible read all sources. Raises ``InventoryErrors`` for all that it could not read."""
     from ansible.parsing.dataloader import DataLoader
+    from ansible.utils.path import unfrackpath
 
     loader = DataLoader()
     warnings: list[str] = []
@@ -131,7 +134,9 @@ def read(
         ),
         warnings,
     )
-    found = with_collections(lambda: _parse(loader, list(sources)))
+    # Ansible keeps variables by the path of their source: it has to be an absolute one.
+    paths = [s if "," in s else str(unfrackpath(s, follow=False)) for s in sources]
+    found = with_collections(lambda: _parse(loader, paths))
     found.warnings[:0] = warnings
     return found
 
@@ -153,8 +158,9 @@ def select(loaded: Loaded, limit: str | None) -> list[Any]:
 
     try:
         return _quietly(matching, loaded.warnings)
-    except AnsibleError as error:
-        raise UsageError(f"--limit {limit!r}: {error}") from error
+    except (AnsibleError, IndexError, re.error) as error:
+        # Ansible does not check patterns: a lone "&" is an IndexError there.
+        raise UsageError(f"--limit {limit!r} is not a pattern of hosts: {error}") from error
 
 
 def with_collections(act: Callable[[], T]) -> T:
@@ -214,17 +220,24 @@ def _captured(act: Callable[[], T], events: list[Any]) -> T:
 def _failures(events: list[Any]) -> Iterator[InventoryError]:
     """Ansible tries each plugin on a source and warns; a source that none could read is an error.
 
-    Of the attempts, the first that says more than "not my kind of file" is told.
+    Of the attempts, the likeliest that says more than "not my kind of file" is told.
     """
     attempts: list[Any] = []
     for event in events:
         if event.msg.startswith("Failed to parse inventory with"):
             attempts.append(event)
         elif match := _NOT_PARSED.match(event.msg):
+            attempts.sort(key=lambda attempt: _rank(attempt.msg, match["source"]))
             chains = [list(_event_chain(attempt))[1:] for attempt in attempts]
             telling = [c for c in chains if not any(_NOT_ITS_KIND.search(said) for said, _ in c)]
             yield _fault(telling[0] if telling else [], match["source"])
             attempts = []
+
+
+def _rank(attempt: str, source: str) -> int:
+    """How likely the source was meant for the plugin that tried it: 0 is likeliest."""
+    likely = ("auto", "yaml") if source.endswith((".yml", ".yaml", ".json")) else ("script", "ini")
+    return next((rank for rank, name in enumerate(likely) if f"'{name}'" in attempt), len(likely))
 
 
 def _fault(chain: Sequence[tuple[str, Location | None]], source: str | None) -> InventoryError:

@@ -130,7 +130,7 @@ class Variables:
         if _encrypted(raw):
             return True
         where = origin(raw)
-        return where is not None and _vault_file(where.path)
+        return where is not None and _vault_file(Path(where.path).absolute())
 
 
 def plain(value: Any) -> Any:
@@ -204,9 +204,9 @@ def _encrypted(value: Any) -> bool:
 
 
 @functools.cache
-def _vault_file(path: str) -> bool:
+def _vault_file(path: Path) -> bool:
     try:
-        with Path(path).open("rb") as file:
+        with path.open("rb") as file:
             return file.read(len(_VAULT_HEADER)) == _VAULT_HEADER
     except OSError:
         return False

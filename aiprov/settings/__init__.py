@@ -94,6 +94,11 @@ def problems(host: Host) -> Iterator[InventoryError]:
     """All that is wrong with a host's variables: connection, roles, names, types, values."""
     wanted: tuple[str, ...] = ()
     try:
+        given = tuple(host.variables.names())
+    except InventoryError as error:  # a file of its variables cannot be read
+        yield error
+        return
+    try:
         _ = host.connection
     except InventoryError as error:
         yield error
@@ -104,8 +109,7 @@ def problems(host: Host) -> Iterator[InventoryError]:
     except UsageError as error:  # roles that require each other
         yield InventoryError(f"{host.name}: {error.message}", hint=error.hint)
     yield from strays(host.variables)
-    given = {names.owner(name): None for name in host.variables.names()}
-    for slug in dict.fromkeys((*wanted, *filter(None, given))):
+    for slug in dict.fromkeys((*wanted, *filter(None, map(names.owner, given)))):
         try:
             _validated(slug, host.variables, host.name, complete=slug in wanted)
         except InventoryError as error:

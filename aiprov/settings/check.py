@@ -52,8 +52,8 @@ class Report:
             lines.append(f"error: {error}")
             lines.extend([f"       {error.hint}"] if error.hint else [])
         lines.extend(f"warning: {warning}" for warning in self.warnings)
-        faults = f"{len(self.errors)} {'error' if len(self.errors) == 1 else 'errors'}"
-        lines.append(f"{self.hosts} hosts, {self.groups} groups: {'ok' if self.ok else faults}")
+        verdict = "ok" if self.ok else _count(len(self.errors), "error")
+        lines.append(f"{_count(self.hosts, 'host')}, {_count(self.groups, 'group')}: {verdict}")
         return "\n".join(lines)
 
 
@@ -125,6 +125,10 @@ def _open_secrets(inventory: Inventory) -> Iterator[str]:
             if not holds_secret(roles.load(owner).Vars.model_fields[name].annotation):
                 where = host.variables.location(name)
                 yield f"{where or host.name}: {name} is in a vault, but plans show its value"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _several(hosts: list[str]) -> str:

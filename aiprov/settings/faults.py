@@ -129,7 +129,8 @@ def _quoted(given: object, path: tuple[Any, ...], variables: Variables) -> str:
     if where is None or where.path.endswith((".yml", ".yaml", ".json")):
         lost = ", for YAML reads 1.30 as 1.3" if isinstance(given, float) else ""
         return f'write it in quotes, "{word}"{lost}'
-    return f"an INI inventory needs two kinds of quotes: {path[0]}='\"{word}\"'"
+    name = path[0]
+    return f'write {name}="{word}" below [group:vars], {name}=\'"{word}"\' on a host\'s line'
 
 
 def _described(model: type[RoleVars], name: str) -> str | None:

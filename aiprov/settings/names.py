@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from aiprov import roles
 
-OWN = ("aiprov_roles", "aiprov_transport")
+OWN = ("aiprov_roles", "aiprov_serial", "aiprov_transport")
 """Variables of aiprov itself, which belong to no role."""
 
 _NEAR = 0.6
