@@ -293,9 +293,14 @@ def graph(as_json: bool, verbose: int, **flags: Any) -> int:
 @click.option("--list", "listed", is_flag=True, help="List the recorded runs.")
 @click.option("--html", "html_file", type=click.Path(dir_okay=False), help="Write a web page.")
 @click.option("--junit", "junit_file", type=click.Path(dir_okay=False), help="Write JUnit XML.")
-@click.option("--json", "as_json", is_flag=True, help="Print the run's JSON document.")
+@_with(_OUTPUT)
 def report(
-    number: int | None, listed: bool, html_file: str | None, junit_file: str | None, as_json: bool
+    number: int | None,
+    listed: bool,
+    html_file: str | None,
+    junit_file: str | None,
+    as_json: bool,
+    verbose: int,
 ) -> int:
     """Show a recorded run again: as text, web page, JUnit or JSON."""
     from aiprov import app, history
@@ -311,7 +316,7 @@ def report(
     if as_json:
         _print_json(document)
     elif not (html_file or junit_file):
-        click.echo(summary_text(document))
+        click.echo(summary_text(document, whole=verbose > 0))
     return OK
 
 
@@ -355,7 +360,7 @@ def _run(
         _print_json(document)
     else:
         before_summary(run)
-        click.echo(summary_text(document))
+        click.echo(summary_text(document, whole=verbose > 0))
     return exit_code(run)
 
 

@@ -14,6 +14,7 @@ from aiprov.report.document import HIDDEN, file_diff, is_secret
 from aiprov.resources import Absent, Command, File, Package, Reboot, Service
 
 FEW_HOSTS = 3
+MESSAGE_LINES = 8
 
 _COLOURS = {
     "unchanged": "green",
@@ -32,8 +33,11 @@ def plan_text(result: HostResult, *, diff: bool = True) -> str:
     return "\n".join([_heading(result, plan), *_changes(plan, diff=diff), *_rest(plan)])
 
 
-def summary_text(document: dict[str, Any]) -> str:
-    """A run's document on one screen: a line a host that needs attention, the others counted."""
+def summary_text(document: dict[str, Any], *, whole: bool = False) -> str:
+    """A run's document on one screen: a line a host that needs attention, the others counted.
+
+    What a failed host said is cut to its first and last lines unless ``whole``.
+    """
     hosts: dict[str, dict[str, Any]] = document["hosts"]
     quiet = [name for name, host in hosts.items() if host["status"] == "unchanged"]
     lines = [_host_line(name, hosts[name]) for name in hosts if name not in quiet]
@@ -41,16 +45,27 @@ def summary_text(document: dict[str, Any]) -> str:
         lines += [_host_line(name, hosts[name]) for name in quiet]
     else:
         lines.append(f"{click.style('unchanged  ', fg='green')} {len(quiet)} hosts")
-    lines += [_error(name, host) for name, host in hosts.items() if host["error"]]
+    lines += [_error(name, host, whole=whole) for name, host in hosts.items() if host["error"]]
     lines.append(_last_line(document))
     return "\n".join(lines)
 
 
-def _error(name: str, host: dict[str, Any]) -> str:
+def _error(name: str, host: dict[str, Any], *, whole: bool) -> str:
     head = click.style(f"{name}: {host['status']}", fg="red", bold=True)
     message = str(host["error"]["message"]).removeprefix(f"{name}: ")
+    if not whole:
+        message = _cut(message)
     hint = f"\n  hint: {host['error']['hint']}" if host["error"]["hint"] else ""
     return f"\n{head}: {_indented(message)}{hint}"
+
+
+def _cut(message: str) -> str:
+    lines = message.splitlines()
+    if len(lines) <= MESSAGE_LINES:
+        return message
+    left_out = len(lines) - MESSAGE_LINES + 1
+    note = f"… {count(left_out, 'line')} more with `aiprov report -v`"
+    return "\n".join([lines[0], note, *lines[2 - MESSAGE_LINES :]])
 
 
 def count(number: int, noun: str) -> str:

@@ -1,0 +1,59 @@
+"""``make demo``: real hosts from a plain OS to Docker and containerd, shown step by step.
+
+Every step is the command that a user would type. The lab is removed at the end, also after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+AIPROV = str(Path(sys.executable).parent / "aiprov")
+LAB = ".lab/demo"
+INVENTORY = ("-i", f"{LAB}/inventory.yml", "-i", "inventory/lab")
+PAGE = ".lab/demo-report.html"
+
+STEPS: Sequence[tuple[str, Sequence[str], tuple[int, ...]]] = (
+    ("Three plain hosts", ("lab", "up", "web1", "web2", "gpu1:trixie", "--directory", LAB), (0,)),
+    ("What they are", ("facts", *INVENTORY, "--limit", "gpu1"), (0,)),
+    ("The settings, checked before any host is touched", ("inventory", "check", *INVENTORY), (0,)),
+    ("What would change on one of them", ("plan", *INVENTORY, "--limit", "web1"), (2,)),
+    ("Make it so, everywhere", ("apply", *INVENTORY, "-v"), (0,)),
+    ("Is it so?", ("verify", *INVENTORY), (0,)),
+    ("A second run changes nothing", ("apply", *INVENTORY), (0,)),
+    (
+        "Docker runs there",
+        ("lab", "ssh", "--directory", LAB, "web1", "docker", "info", "--format",
+         "{{.ServerVersion}}/{{.CgroupDriver}}"),
+        (0,),
+    ),
+    ("The report as a page", ("report", "--html", PAGE), (0,)),
+)  # fmt: skip
+
+
+def main() -> int:
+    began = time.monotonic()
+    try:
+        for title, arguments, expected in STEPS:
+            print(f"\n\033[1m== {title}\033[0m\n$ aiprov {shlex.join(arguments)}", flush=True)
+            code = subprocess.run([AIPROV, *arguments], cwd=ROOT, check=False).returncode
+            if code not in expected:
+                print(f"\nthe demo failed: exit code {code}, expected {expected[0]}", flush=True)
+                return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted", flush=True)
+        return 130
+    finally:
+        print("\n\033[1m== Nothing is left\033[0m\n$ aiprov lab down", flush=True)
+        subprocess.run([AIPROV, "lab", "down", "--directory", LAB], cwd=ROOT, check=True)
+    print(f"\nthe demo took {time.monotonic() - began:.0f} s; the report is {PAGE}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
