@@ -6,13 +6,14 @@ are ordinary ssh hosts with an ordinary Ansible inventory, so nothing else needs
 
 from aiprov.lab.access import boot_id, run_in, ssh_argv
 from aiprov.lab.build import HostSpec, down, remove_host, up
-from aiprov.lab.handle import Lab
+from aiprov.lab.handle import HostStatus, Lab, status
 from aiprov.lab.machine import missing_tools
 from aiprov.lab.pci import PciDevice
 from aiprov.lab.state import cache_directory, default_directory
 
 __all__ = [
     "HostSpec",
+    "HostStatus",
     "Lab",
     "PciDevice",
     "boot_id",
@@ -23,5 +24,6 @@ __all__ = [
     "remove_host",
     "run_in",
     "ssh_argv",
+    "status",
     "up",
 ]

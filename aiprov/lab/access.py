@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -104,6 +105,15 @@ def wait_for(folder: Folder, host: Host, timeout: float) -> None:
         until(ready, f"{host.name} to boot", timeout=timeout, every=0.1)
     except LabError as error:
         raise LabError(f"{error.message} ({said})" if said else error.message) from None
+
+
+def accepts(address: str) -> bool:
+    """Whether something at this address accepts ssh connections."""
+    try:
+        with socket.create_connection((address, 22), timeout=1):
+            return True
+    except OSError:
+        return False
 
 
 def is_running(folder: Folder, host: Host) -> bool:

@@ -136,6 +136,8 @@ def main(arguments: list[str]) -> int:
     net = folder.network()
     near, far = ends(net)
     machine, bridge = tap(near), tap(far)
+    network.confine(near)
+    network.confine(far)
     run(["ip", "link", "set", far, "master", net.bridge, "up"])
     run(["ip", "address", "delete", f"{net.gateway}/24", "dev", net.bridge])
     run(["ip", "address", "add", f"{net.gateway}/24", "dev", near])

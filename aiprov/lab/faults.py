@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aiprov.errors import LabError
 from aiprov.lab import build, cgroups, network
-from aiprov.lab.access import current_boot, enter, must, run_in, wait_for
+from aiprov.lab.access import accepts, current_boot, enter, must, run_in, wait_for
 from aiprov.lab.machine import until
 from aiprov.lab.state import Folder
 
@@ -36,8 +36,10 @@ def cut(directory: Path, name: str) -> None:
 
 
 def restore(directory: Path, name: str) -> None:
-    """Put a host's network cable back."""
-    network.plug(_folder(directory).read_host(name).machine, True)
+    """Put a host's network cable back, and wait until the host is reached."""
+    host = _folder(directory).read_host(name)
+    network.plug(host.machine, True)
+    until(lambda: accepts(host.address), f"{name} to be reached", timeout=30)
 
 
 def hang(directory: Path, name: str) -> None:

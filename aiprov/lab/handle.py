@@ -4,14 +4,39 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from aiprov.lab import access, build
+from aiprov.lab import access, build, delay, faults, images
 from aiprov.lab.build import HostSpec
 from aiprov.lab.machine import call
 from aiprov.lab.state import Folder, Host
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostStatus:
+    """How a host is right now."""
+
+    name: str
+    suite: str
+    address: str
+    state: Literal["running", "off"]
+
+
+def status(directory: Path) -> list[HostStatus]:
+    """The hosts of the lab in this folder; none where there is no lab."""
+    folder = Folder(directory.absolute())
+    return [
+        HostStatus(
+            name=host.name,
+            suite=host.suite,
+            address=host.address,
+            state="running" if access.is_running(folder, host) else "off",
+        )
+        for host in folder.read_hosts()
+    ]
 
 
 @dataclass(frozen=True)
@@ -82,6 +107,47 @@ class Lab:
         if check:
             access.must(name, argv, done)
         return done
+
+    def status(self) -> list[HostStatus]:
+        return status(self.directory)
+
+    def link_delay(self, milliseconds: float) -> None:
+        delay.link_delay(self.directory, milliseconds)
+
+    def cut(self, name: str) -> None:
+        faults.cut(self.directory, name)
+
+    def restore(self, name: str) -> None:
+        faults.restore(self.directory, name)
+
+    def hang(self, name: str) -> None:
+        faults.hang(self.directory, name)
+
+    def resume(self, name: str) -> None:
+        faults.resume(self.directory, name)
+
+    def kill(self, name: str) -> None:
+        faults.kill(self.directory, name)
+
+    def start(self, name: str) -> None:
+        faults.start(self.directory, name)
+
+    def reboot(self, name: str) -> None:
+        faults.reboot(self.directory, name)
+
+    def boot_id(self, name: str) -> str:
+        return access.boot_id(self.directory, name)
+
+    def full_disk(self, name: str, path: str, free: int = 0) -> AbstractContextManager[None]:
+        return faults.full_disk(self.directory, name, path, free)
+
+    def apt_lock(self, name: str) -> AbstractContextManager[int]:
+        return faults.apt_lock(self.directory, name)
+
+    def import_image(
+        self, name: str, engine: Literal["docker", "containerd"] = "docker", **wanted: Any
+    ) -> str:
+        return images.import_image(self.directory, name, engine, **wanted)
 
     def ssh(
         self, name: str, command: str, *, user: str = "root", timeout: float | None = 120

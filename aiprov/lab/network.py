@@ -57,13 +57,18 @@ def create(folder: Folder) -> Network:
 
 
 def configure(network: Network) -> None:
-    """Give the bridge its address; nothing is forwarded beyond the machine."""
+    """Give the bridge its address."""
+    confine(network.bridge)
     run(["ip", "address", "replace", f"{network.gateway}/24", "dev", network.bridge])
+    run(["ip", "link", "set", network.bridge, "up"])
+
+
+def confine(device: str) -> None:
+    """Nothing that comes in here is forwarded beyond the machine."""
     for knob, value in (("ipv4/conf/{}/forwarding", "0"), ("ipv6/conf/{}/disable_ipv6", "1")):
-        path = Path("/proc/sys/net") / knob.format(network.bridge)
+        path = Path("/proc/sys/net") / knob.format(device)
         if path.exists():
             path.write_text(value, encoding="ascii")
-    run(["ip", "link", "set", network.bridge, "up"])
 
 
 def port(machine: str) -> str:
