@@ -65,7 +65,7 @@ def install_packages(packages: list[str]) -> None:
 
 
 def make_venv(venv: Path, python: str, extra: str | None) -> None:
-    """An environment with aiprov from this checkout; left alone while pyproject.toml is the same."""
+    """An environment with aiprov from this checkout, made anew when pyproject.toml changed."""
     project = (ROOT / "pyproject.toml").read_bytes()
     digest = hashlib.sha256(project + str(ROOT).encode()).hexdigest()
     stamp = venv / f".ready-{extra or 'base'}"
