@@ -14,7 +14,7 @@ from aiprov.connection import Connection
 from aiprov.engines import Listener, Outcome, Status
 from aiprov.errors import ApplyError, BecomeError, UnreachableError
 from aiprov.plan import Change
-from aiprov.resources import Group, Resource, Service, User
+from aiprov.resources import Group, Resource, Service
 
 if TYPE_CHECKING:
     from aiprov.engines.pyinfra.session import Session
@@ -45,8 +45,8 @@ class PyinfraEngine:
         match resource:
             case Service(name=name) if "." not in name:
                 return f"{name} is not a full unit name, such as {name}.service"
-            case User(uid=0) | Group(gid=0):
-                return "pyinfra cannot give out the id 0"
+            case Group(gid=0):
+                return "pyinfra cannot give out the group id 0"
             case _:
                 return None
 

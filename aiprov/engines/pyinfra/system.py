@@ -44,6 +44,20 @@ class HasGrubby(FactBase[bool]):
         return False
 
 
+class GroupExists(FactBase[bool]):
+    """Whether there is a group of that name, local or not."""
+
+    def command(self, group: str) -> StringCommand:
+        return StringCommand("if getent group --", QuoteString(group), "; then :; fi")
+
+    def process(self, output: list[str]) -> bool:
+        return bool(output)
+
+    @staticmethod
+    def default() -> bool:
+        return False
+
+
 @operation(is_idempotent=False)
 def command(argv: Argv) -> Commands:
     """A command as it is."""
@@ -80,24 +94,46 @@ def grubby(argument: str, absent: bool) -> Commands:
     yield quoted(("grubby", "--update-kernel=ALL", f"{verb}={argument}"))
 
 
+@operation(is_idempotent=False)
+def account(argv: Argv) -> Commands:
+    """An account, made or changed.
+
+    pyinfra's ``server.user`` fetches every account with its password's hash to the controller,
+    and gives ids to new accounts only.
+    """
+    yield quoted(argv)
+
+
 def realise_user(session: Session, user: User, change: Change) -> None:
     """An account. People get a home from the skeleton, system accounts none."""
-    session.run(
-        server.user,
-        user.name,
-        home=user.home,
-        shell=user.shell,
-        group=user.group,
-        groups=list(user.groups),
-        append=True,
-        uid=user.uid,
-        system=user.system,
-        create_home=not user.system,
-        ensure_home=False,
+    if change.before.get("exists"):
+        if options := _differing(user, change):
+            session.run(account, ("usermod", *options, "--", user.name))
+        return
+    # useradd makes a group of the user's name, unless it is there.
+    group = user.group or (user.name if session.fact(GroupExists, group=user.name) else None)
+    options = _options(uid=user.uid, gid=group, home=user.home, shell=user.shell)
+    if user.groups:
+        options += ["--groups", ",".join(user.groups)]
+    kind = ["--system", "--no-create-home"] if user.system else ["--create-home"]
+    session.run(account, ("useradd", *kind, *options, "--", user.name))
+
+
+def _differing(user: User, change: Change) -> list[str]:
+    wanted = {"uid": user.uid, "group": user.group, "home": user.home, "shell": user.shell}
+    new = {key: value for key, value in wanted.items() if value != change.before.get(key)}
+    options = _options(
+        uid=new.get("uid"), gid=new.get("group"), home=new.get("home"), shell=new.get("shell")
     )
-    # pyinfra gives ids to new accounts only.
-    if change.before.get("exists") and user.uid not in {None, change.before.get("uid")}:
-        session.run(command, ("usermod", "--uid", str(user.uid), user.name))
+    missing = [group for group in user.groups if group not in change.before.get("groups", ())]
+    if missing:
+        options += ["--append", "--groups", ",".join(missing)]
+    return options
+
+
+def _options(**values: str | int | None) -> list[str]:
+    pairs = ((f"--{name}", str(value)) for name, value in values.items() if value is not None)
+    return [part for pair in pairs for part in pair]
 
 
 def realise_group(session: Session, group: Group, change: Change) -> None:
