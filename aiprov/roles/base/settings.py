@@ -20,7 +20,8 @@ from aiprov.values import Address, Name, PackageName, SecretUrl
 HostName = Annotated[
     str,
     StringConstraints(
-        pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,62})(\.[A-Za-z0-9]([A-Za-z0-9-]{0,62}))*$",
+        pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+        r"(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$",
         max_length=64,
     ),
 ]

@@ -122,6 +122,7 @@ def _repository(vars: Vars, os: OperatingSystem, host: Facts) -> list[Resource]:
             )
         ]
     return [
+        Package(name="ca-certificates"),  # a small Debian has none, and the URL is https
         AptRepository(
             name="docker",
             uris=(uri,),
@@ -129,7 +130,7 @@ def _repository(vars: Vars, os: OperatingSystem, host: Facts) -> list[Resource]:
             components=(row.component,),
             architectures=(host.deb_architecture,),
             key=key,
-        )
+        ),
     ]
 
 
