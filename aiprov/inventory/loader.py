@@ -54,21 +54,20 @@ class Loaded:
     def _layers(self, host: Any) -> Iterator[Mapping[str, Any]]:
         """What Ansible merges for a host, strongest first (its default precedence)."""
         from ansible.inventory.helpers import sort_groups
-        from ansible.vars.plugins import get_vars_from_inventory_sources, get_vars_from_path
+        from ansible.vars.plugins import get_vars_from_inventory_sources
 
-        def files(entity: Any) -> Iterator[Mapping[str, Any]]:
-            yield get_vars_from_path(self.loader, self.loader.get_basedir(), [entity], "task")
-            yield get_vars_from_inventory_sources(
-                self.loader, self.manager._sources, [entity], "task"
+        def files(entity: Any) -> Mapping[str, Any]:
+            sources = self.manager._sources
+            found: Mapping[str, Any] = get_vars_from_inventory_sources(
+                self.loader, sources, [entity], "task"
             )
+            return found
 
         groups = list(reversed(sort_groups(host.get_groups())))
-        yield from files(host)
+        yield files(host)
         yield host.vars
-        for group in groups:
-            yield from files(group)
-        for group in groups:
-            yield group.vars
+        yield from (files(group) for group in groups)
+        yield from (group.vars for group in groups)
 
 
 class _Templar:
@@ -191,6 +190,9 @@ def _parse(loader: Any, sources: list[str]) -> Loaded:
     except AnsibleError as error:
         raise InventoryErrors([_inventory_error(error)]) from error
     loaded = Loaded(loader=loader, manager=manager, variables=VariableManager(loader, manager))
+    # As for ``ansible`` itself: variables beside the inventory count, those in the directory where
+    # the command happens to be started do not.
+    loaded.variables.safe_basedir = False
     HostVars(manager, loaded.variables, loader)  # makes ``hostvars`` known to templates
     errors = list(_failures(events))
     if errors:
