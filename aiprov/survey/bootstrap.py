@@ -23,7 +23,7 @@ _LOCKED = re.compile(r"Could not get lock (\S+?)[.:]?\s(?:.*held by process (\d+
 _SCRIPT = """
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 if command -v apt-get >/dev/null 2>&1; then
-  i="apt-get -y -q -o DPkg::Lock::Timeout=60 --no-install-recommends install python3"
+  i="apt-get -y -q -o DPkg::Lock::Timeout=$1 --no-install-recommends install python3"
   $i || { apt-get -q update && $i; }
 elif command -v dnf >/dev/null 2>&1; then dnf -y -q install python3
 elif command -v yum >/dev/null 2>&1; then yum -y -q install python3
@@ -50,7 +50,7 @@ def bootstrap(
         done = run_as(
             transport,
             connection,
-            f"/bin/sh -c {quote(_SCRIPT)}",
+            f"/bin/sh -c {quote(_SCRIPT)} sh {int(lock_wait_s)}",
             timeout_s=TIMEOUT_S,
             on_line=on_line,
         )
