@@ -424,6 +424,17 @@ def test_a_service_that_does_not_come_back_is_told_with_its_words(deb12: LabHost
     assert outcome.status == "done"
 
 
+def test_a_service_that_ends_again_and_again_is_not_up(deb12: LabHost) -> None:
+    unit = "aiprov-restless.service"
+    text = "[Service]\nExecStart=/bin/false\nRestart=always\nRestartSec=100ms\n"
+    write_file(deb12, f"/etc/systemd/system/{unit}", text + "StartLimitIntervalSec=0\n")
+    stopped = {**RUNS, "enabled": False, "running": False, "reload_needed": True}
+    (outcome,) = apply(deb12, change(Service(name=unit, running=True), stopped))
+    assert outcome.status == "failed"
+    assert "wanted active" in outcome.message
+    assert statuses(apply(deb12, change(Service(name=unit, running=False), RUNS))) == ["done"]
+
+
 def test_a_reboot_that_does_not_happen_is_told(deb12: LabHost) -> None:
     deb12.run(["systemctl", "mask", "--runtime", "reboot.target"])
     try:

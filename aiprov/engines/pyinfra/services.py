@@ -1,6 +1,7 @@
-"""Operations for systemd units, beside pyinfra's own ``systemd.service``.
+"""Operations for systemd units, and whether a unit really came up.
 
-Starting and enabling is pyinfra's; masking, and knowing whether a unit really came up, are here.
+pyinfra's ``systemd.service`` is not used: it reads again what the plan knows, and knows a unit by
+its own name only, so it never stops one that was named by an alias.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from aiprov.engines.pyinfra.session import OperationFailed, Session
 from aiprov.plan import Change
 from aiprov.resources import Service
 
-START_S = 300
-"""How long systemd may take for one job, and the unit to become active after it."""
+JOB_S = 300
+"""How long systemd may take for one job: to start or stop a unit, with all that it needs."""
 
+_COME_UP_S = 60.0
 _SETTLE_S = 1.0
+_RESTARTS = 3
 _POLL_S = 0.2
 _TELLS_WHEN_READY = frozenset({"notify", "notify-reload", "dbus", "oneshot"})
 
@@ -31,7 +34,10 @@ class UnitProperties(FactBase[Mapping[str, str]]):
     """What systemd says of a unit, and the host's uptime in seconds."""
 
     def command(self, unit: str) -> StringCommand:
-        names = "Type,ActiveState,SubState,Result,NeedDaemonReload,ActiveEnterTimestampMonotonic"
+        names = (
+            "Type,ActiveState,SubState,Result,NRestarts,NeedDaemonReload,"
+            "ActiveEnterTimestampMonotonic"
+        )
         show = quoted(("systemctl", "show", f"--property={names}", "--", unit))
         return StringCommand(show, "&&", "printf", "Uptime=", "&&", "cat", "/proc/uptime")
 
@@ -44,17 +50,14 @@ class UnitProperties(FactBase[Mapping[str, str]]):
 
 
 @operation(is_idempotent=False)
-def mask(unit: str, masked: bool) -> Commands:
-    """Make that nothing can start the unit, or that something can again."""
-    yield quoted(("systemctl", "mask" if masked else "unmask", "--", unit))
+def systemctl(verb: str, unit: str) -> Commands:
+    """One verb on one unit."""
+    yield quoted(("systemctl", verb, "--", unit))
 
 
 @operation(is_idempotent=False)
 def restart(unit: str) -> Commands:
-    """Start the unit anew, whether it runs or has failed.
-
-    pyinfra restarts only what runs, and systemd refuses a unit that failed too often just now.
-    """
+    """Start the unit anew, also when systemd has given it up for failing too often just now."""
     yield StringCommand(
         *("systemctl", "reset-failed", "--", QuoteString(unit), "2>/dev/null", ";"),
         *("systemctl", "restart", "--", QuoteString(unit)),
@@ -69,27 +72,27 @@ def realise_service(session: Session, service: Service, change: Change) -> None:
     if before.get("reload_needed") or properties.get("NeedDaemonReload") == "yes":
         session.run(systemd.daemon_reload)
     if "masked" in differs and not after["masked"]:
-        session.run(mask, unit, False)
+        session.run(systemctl, "unmask", unit)
     if "enabled" in differs:
-        session.run(systemd.service, unit, running=None, enabled=after["enabled"])
+        session.run(systemctl, "enable" if after["enabled"] else "disable", unit)
     try:
         if after.get("running") is False:
             if "running" in differs:
-                session.run(systemd.service, unit, running=False, timeout_s=START_S)
+                session.run(systemctl, "stop", unit, timeout_s=JOB_S)
         elif after.get("restart") or "running" in differs:
             anew = after.get("restart") or properties.get("ActiveState") == "failed"
             _start(session, unit, anew=bool(anew))
     except OperationFailed as failed:
         raise _with_journal(session, unit, failed) from failed
     if "masked" in differs and after["masked"]:
-        session.run(mask, unit, True)
+        session.run(systemctl, "mask", unit)
 
 
 def _start(session: Session, unit: str, *, anew: bool) -> None:
     if anew:
-        session.run(restart, unit, timeout_s=START_S)
+        session.run(restart, unit, timeout_s=JOB_S)
     else:
-        session.run(systemd.service, unit, running=True, timeout_s=START_S)
+        session.run(systemctl, "start", unit, timeout_s=JOB_S)
     _await_active(session, unit)
 
 
@@ -99,18 +102,17 @@ def _await_active(session: Session, unit: str) -> None:
     A unit whose type does not tell when it is ready counts as up once it has been for a second:
     a daemon that refuses its configuration is gone by then.
     """
-    deadline = time.monotonic() + START_S
+    deadline = time.monotonic() + _COME_UP_S
     while True:
         properties = session.fact(UnitProperties, unit=unit)
         state = properties.get("ActiveState", "unknown")
         if state == "active" and _settled(properties):
             return
-        if state in {"failed", "inactive"}:
-            break
-        if time.monotonic() > deadline:
+        given_up = int(properties.get("NRestarts") or 0) >= _RESTARTS
+        if state in {"failed", "inactive"} or given_up or time.monotonic() > deadline:
             break
         time.sleep(_POLL_S)
-    detail = properties.get("Result", "")
+    detail = "it ends again and again" if given_up else properties.get("Result", "")
     why = f" ({detail})" if detail not in {"", "success"} else ""
     raise OperationFailed(session.host_name, f"{unit} is {state}{why}, wanted active", said=())
 
