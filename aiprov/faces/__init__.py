@@ -112,7 +112,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _yaml(document: Any) -> str:
-    text = yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=62, allow_unicode=True)
+    text = yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=60, allow_unicode=True)
     return f"---\n{text}"
 
 
