@@ -7,11 +7,14 @@ act as the login user; ``aiprov.survey.become`` knows how another user is had.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from aiprov.connection import Connection
+
+log = logging.getLogger(__name__)
 
 OnLine = Callable[[Literal["stdout", "stderr"], str], None]
 """Is told every line of output as it arrives, without its end of line."""
@@ -41,8 +44,11 @@ class Channel(Protocol):
     Raises ``UnreachableError`` when the connection is lost.
     """
 
-    def send(self, data: bytes) -> int:
-        """Hand over what can be taken now without waiting; return how many bytes that was."""
+    def send(self, data: bytes, timeout_s: float) -> int:
+        """Hand over what is taken, waiting at most so long for the first byte; return how much.
+
+        A command that has ended takes everything: its output and exit status say why it ended.
+        """
         ...
 
     def finish(self) -> None:
@@ -111,12 +117,14 @@ def transport_for(connection: Connection) -> Transport:
     from aiprov.survey.transport.settings import openssh_reason, settings_for
 
     settings = settings_for(connection)
-    if connection.transport == "openssh" or (
-        connection.transport == "auto" and openssh_reason(settings) is not None
-    ):
+    reason = openssh_reason(settings)
+    if connection.transport == "openssh" or (connection.transport == "auto" and reason):
         from aiprov.survey.transport.openssh import OpensshTransport
 
+        log.info("%s: openssh transport, because of %s", connection.name, reason or "the inventory")
         return OpensshTransport(connection, settings)
     from aiprov.survey.transport.paramiko_ssh import ParamikoTransport
 
+    if reason:
+        log.warning("%s: the paramiko transport cannot honour %s", connection.name, reason)
     return ParamikoTransport(connection, settings)

@@ -54,10 +54,10 @@ class Exchange:
         """
         view = memoryview(data)
         while view and not self.ended:
-            sent = self._channel.send(bytes(view[:_PIECE]))
+            sent = self._channel.send(bytes(view[:_PIECE]), min(_TURN_S, deadline.left))
             view = view[sent:]
             if view:
-                self._take(_TURN_S if sent == 0 else 0.0)
+                self._take(0.0)
                 deadline.check(self.host)
 
     def read_until(self, done: Callable[[], bool], deadline: Deadline) -> bool:

@@ -130,8 +130,8 @@ class OpensshChannel:
         self._process = process
         self._stderr = bytearray()
 
-    def send(self, data: bytes) -> int:
-        return self._process.send(data)
+    def send(self, data: bytes, timeout_s: float) -> int:
+        return self._process.send(data, timeout_s)
 
     def finish(self) -> None:
         self._process.finish()

@@ -98,7 +98,6 @@ class ParamikoChannel:
     def __init__(self, host: str, channel: paramiko.Channel, command: str) -> None:
         self._host = host
         self._channel = channel
-        channel.settimeout(0.0)
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
         self._start(command)
@@ -118,10 +117,12 @@ class ParamikoChannel:
         client: Any = self._channel.get_transport()
         client._send_user_message(message)
 
-    def send(self, data: bytes) -> int:
+    def send(self, data: bytes, timeout_s: float) -> int:
         if self._channel.closed or self._channel.eof_sent:
-            return len(data)  # it ended without reading: its output and exit status say why
+            return len(data)
         try:
+            # A host opens its window for input only once the command runs: this wakes when it does.
+            self._channel.settimeout(timeout_s)
             return self._channel.send(data)
         except TimeoutError:
             return 0

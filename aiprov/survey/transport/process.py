@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import selectors
 import subprocess
 from typing import IO
@@ -34,13 +35,17 @@ class ProcessChannel:
             self._selector.register(stream, selectors.EVENT_READ, name)
         os.set_blocking(self._stdin.fileno(), False)
 
-    def send(self, data: bytes) -> int:
+    def send(self, data: bytes, timeout_s: float) -> int:
+        poll = select.poll()
+        poll.register(self._stdin.fileno(), select.POLLOUT)
         try:
+            if not poll.poll(timeout_s * 1000):
+                return 0
             return os.write(self._stdin.fileno(), data)
         except BlockingIOError:
             return 0
         except BrokenPipeError:
-            return len(data)  # it ended without reading: its output and exit status say why
+            return len(data)
 
     def finish(self) -> None:
         self._stdin.close()
