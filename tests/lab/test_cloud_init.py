@@ -32,6 +32,12 @@ from tests.lab.conftest import LabHost
 pytestmark = pytest.mark.lab
 
 SUITES = ("bookworm", "trixie")
+# The lab reaches Debian's packages, not Docker's own repository.
+ROLES: dict[str, dict[str, str]] = {
+    "base": {},
+    "containerd": {"containerd_source": "distribution"},
+    "docker": {"docker_source": "distribution"},
+}
 MARK = "/var/lib/aiprov-boot-before"
 REBOOT_IN_THE_MIDDLE = [
     Command(
@@ -143,9 +149,9 @@ def test_the_roles_are_surveyed_with_an_empty_plan(make_host, suite):
     facts = facts_of(host)
     cluster = Cluster(hosts={host.name: ClusterHost(name=host.name, address=host.address)})
     wanted = []
-    for slug in ("base", "containerd", "docker"):
+    for slug in ROLES:
         role = load(slug)
-        resources = role.resources(role.Vars(), facts, cluster)
+        resources = role.resources(role.Vars(**ROLES[slug]), facts, cluster)
         wanted += [Desired(role=slug, resource=item) for item in resources]
 
     cloud_boot.boot(host, render(wanted, facts))

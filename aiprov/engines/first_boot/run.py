@@ -2,15 +2,16 @@
 
 import contextlib
 import fcntl
+import importlib
 import json
 import logging
 import os
 import shutil
 import sys
 import time
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List
 
-from . import accounts, kernel, packages, paths, questions, units
+from . import questions
 from .commands import LOG, StepFailedError, must, run
 from .journal import Journal
 
@@ -27,20 +28,21 @@ REMOVED_WHEN_DONE = (
     "/var/lib/aiprov/first_boot",
 )
 
-HANDLERS: Dict[str, Callable[[Step], bool]] = {
-    "PackageLists": packages.fetch_lists,
-    "Packages": packages.ensure_packages,
-    "File": paths.ensure_file,
-    "Directory": paths.ensure_directory,
-    "Link": paths.ensure_link,
-    "Absent": paths.ensure_absent,
-    "KernelModule": kernel.ensure_module,
-    "Sysctl": kernel.ensure_sysctl,
-    "KernelArgument": kernel.ensure_argument,
-    "Service": units.ensure_service,
-    "User": accounts.ensure_user,
-    "Group": accounts.ensure_group,
+HANDLERS = {
+    "PackageLists": ("packages", "fetch_lists"),
+    "Packages": ("packages", "ensure_packages"),
+    "File": ("paths", "ensure_file"),
+    "Directory": ("paths", "ensure_directory"),
+    "Link": ("paths", "ensure_link"),
+    "Absent": ("paths", "ensure_absent"),
+    "KernelModule": ("kernel", "ensure_module"),
+    "Sysctl": ("kernel", "ensure_sysctl"),
+    "KernelArgument": ("kernel", "ensure_argument"),
+    "Service": ("units", "ensure_service"),
+    "User": ("accounts", "ensure_user"),
+    "Group": ("accounts", "ensure_group"),
 }
+"""Module and function of each kind. Only modules that the steps need are shipped."""
 
 
 class RebootError(Exception):
@@ -107,7 +109,9 @@ def _realise(number: int, step: Step, journal: Journal) -> bool:
         step = {**step, "created": journal.created}
     elif step["kind"] == "File" and not os.path.lexists(step["path"]):
         journal.created.append(step["path"])
-    return HANDLERS[step["kind"]](step)
+    module, function = HANDLERS[step["kind"]]
+    handler = getattr(importlib.import_module("." + module, __package__), function)
+    return bool(handler(step))
 
 
 def _reboot(number: int, step: Step, journal: Journal) -> bool:

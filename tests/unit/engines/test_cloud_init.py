@@ -20,7 +20,9 @@ from aiprov.errors import UnsupportedError
 from aiprov.resources import (
     File,
     Group,
+    KernelModule,
     Merge,
+    Package,
     Secret,
     address,
 )
@@ -209,11 +211,19 @@ def test_small_enough_is_said():
     assert str(size_report("#cloud-config\n")).endswith("EC2 takes 16384")
 
 
-def test_the_toml_editor_travels_only_where_it_is_used():
-    toml = File(path="/a", content=Merge(format="toml", values={}))
-    path = "/var/lib/aiprov/first_boot/toml_keys.py"
-    assert path in files(rendered([toml]))
-    assert path not in files(rendered([Group(name="crew")]))
+def test_only_what_the_steps_need_travels():
+    def travels(*wanted, facts=None):
+        found = files(rendered(wanted, facts))
+        return {Path(path).stem for path in found if "/first_boot/" in path}
+
+    always = {"__init__", "commands", "journal", "questions", "run"}
+    toml = Merge(format="toml", values={})
+    assert travels(Group(name="crew")) == always | {"accounts"}
+    assert travels(File(path="/a", content=toml)) == always | {"paths", "toml_keys"}
+    assert travels(KernelModule(name="a")) == always | {"kernel", "paths"}
+    bought = always | {"packages", "versions"}
+    assert travels(Package(name="a")) == bought | {"apt"}
+    assert travels(Package(name="a"), facts=image("redhat", "9")) == bought | {"dnf"}
 
 
 # ---------------------------------------------------------------- the program that travels
@@ -231,6 +241,10 @@ def _meaning(source):
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             node.body = [item for item in node.body if not _docstring(item)]
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        if isinstance(node, ast.arg):
+            node.annotation = None
     return ast.dump(tree)
 
 
@@ -249,6 +263,6 @@ def test_the_program_imports_nothing_of_the_rest_and_nothing_from_outside():
 
 
 _STANDARD = {
-    "contextlib", "fcntl", "grp", "json", "logging", "os", "pwd", "re", "shutil", "signal",
-    "stat", "subprocess", "sys", "tempfile", "time", "tomllib", "typing",
+    "contextlib", "fcntl", "grp", "importlib", "json", "logging", "os", "pwd", "re",
+    "shutil", "signal", "stat", "subprocess", "sys", "tempfile", "time", "tomllib", "typing",
 }  # fmt: skip

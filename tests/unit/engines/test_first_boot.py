@@ -11,7 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from aiprov.engines.first_boot import accounts, commands, journal, packages, paths, questions
+from aiprov.engines.first_boot import (
+    accounts,
+    apt,
+    commands,
+    dnf,
+    journal,
+    packages,
+    paths,
+    questions,
+)
 from aiprov.engines.first_boot.commands import StepFailedError, again, must, run
 
 ME = pwd.getpwuid(os.getuid()).pw_name
@@ -148,7 +157,8 @@ def answers(monkeypatch):
         return commands.Result(*found)
 
     monkeypatch.setattr(commands, "run", answer)
-    monkeypatch.setattr(packages, "run", answer)
+    monkeypatch.setattr(apt, "run", answer)
+    monkeypatch.setattr(dnf, "run", answer)
     monkeypatch.setattr(commands.time, "sleep", lambda _seconds: None)
     return table, ran
 
