@@ -21,8 +21,8 @@ def _run(*argv: str | Path) -> str:
     return done.stdout
 
 
-def deb(work: Path, folder: Path, name: str, version: str, *, postinst: str = "") -> Path:
-    """A package with one file, ``/usr/share/<name>/version``, and if given a postinst script."""
+def deb(work: Path, folder: Path, name: str, version: str, **scripts: str) -> Path:
+    """A package with one file, ``/usr/share/<name>/version``, and the given maintainer scripts."""
     tree = work / f"{name}_{version}"
     (tree / "DEBIAN").mkdir(parents=True)
     control = {
@@ -34,9 +34,9 @@ def deb(work: Path, folder: Path, name: str, version: str, *, postinst: str = ""
     }
     text = "".join(f"{field}: {value}\n" for field, value in control.items())
     (tree / "DEBIAN" / "control").write_text(text, encoding="utf-8")
-    if postinst:
-        script = tree / "DEBIAN" / "postinst"
-        script.write_text(f"#!/bin/sh\nset -e\n{postinst}\n", encoding="utf-8")
+    for kind, text in scripts.items():
+        script = tree / "DEBIAN" / kind
+        script.write_text(f"#!/bin/sh\nset -e\n{text}\n", encoding="utf-8")
         script.chmod(0o755)
     share = tree / "usr" / "share" / name
     share.mkdir(parents=True)

@@ -106,14 +106,14 @@ def deb12(lab: Lab) -> LabHost:
 
 
 def archive_on(
-    host: LabHost, work: Path, packages: dict[str, tuple[str, ...]], postinst: str = ""
+    host: LabHost, work: Path, packages: dict[str, tuple[str, ...]], **scripts: str
 ) -> None:
     """Packages that the host's apt can install, without a key: the repository is not the point."""
     folder = work / "debs"
     folder.mkdir()
     for name, versions in packages.items():
         for version in versions:
-            local_archive.deb(work, folder, name, version, postinst=postinst)
+            local_archive.deb(work, folder, name, version, **scripts)
     local_archive.index(folder, sorted(folder.iterdir()))
     tar = subprocess.run(["tar", "-C", folder, "-c", "."], check=True, capture_output=True).stdout
     host.run(["mkdir", "-p", "/srv/debs"])
@@ -343,20 +343,25 @@ def test_a_held_lock_is_waited_for_and_its_holder_told(
     holder.join()
 
 
-def test_an_install_that_was_killed_is_finished_first(deb12: LabHost, tmp_path: Path) -> None:
+@pytest.mark.parametrize("script", ["preinst", "postinst"])
+def test_an_install_that_was_killed_is_finished_first(
+    deb12: LabHost, tmp_path: Path, script: str
+) -> None:
     slow = "touch /run/aiprov-slow; while [ -e /run/aiprov-hold ]; do sleep 0.1; done"
-    archive_on(deb12, tmp_path, {"aiprov-slow": ("1",)}, postinst=slow)
+    archive_on(deb12, tmp_path, {"aiprov-slow": ("1",)}, **{script: slow})
     deb12.run(["touch", "/run/aiprov-hold"])
+    deb12.run(["rm", "-f", "/run/aiprov-slow"])
 
     with controller(deb12, "package") as process:
         until(lambda: holds(deb12, "test", "-e", "/run/aiprov-slow"), "the install has begun")
         process.kill()
     deb12.run(["pkill", "-KILL", "apt-get|dpkg"])
     deb12.run(["rm", "/run/aiprov-hold"])
-    assert deb12.text("dpkg", "--audit")
     (outcome,) = apply(deb12, package("aiprov-slow", "1"))
     assert (outcome.status, outcome.message) == ("done", "")
+    assert deb12.text("dpkg", "--audit") == ""
     assert deb12.text("dpkg-query", "-W", "-f", "${db:Status-Status}", "aiprov-slow") == "installed"
+    deb12.run(["dpkg", "--purge", "aiprov-slow"])
 
 
 def test_packages_change_together(deb12: LabHost, tmp_path: Path) -> None:

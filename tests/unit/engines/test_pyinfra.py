@@ -6,6 +6,7 @@ After a wanted change: ``python -m tests.unit.engines.test_pyinfra`` writes the 
 from __future__ import annotations
 
 import secrets
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -354,6 +355,11 @@ def test_twenty_hosts_in_twenty_threads_do_not_mix() -> None:
     for number, messages, added in results:
         assert messages == [""] * 20
         assert added == [f"groupadd g{n}-of-{number}." for n in range(20)]
+
+
+def test_pyinfra_is_imported_with_the_first_change_only() -> None:
+    question = "import sys, aiprov.engines.pyinfra; sys.exit('gevent' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", question], check=False).returncode == 0
 
 
 # ---------------------------------------------------------------- unsupported
