@@ -136,8 +136,8 @@ def cloud_init(
     request: Request, host: str, system: str, architecture: str, *, allow_secrets: bool
 ) -> tuple[str, str]:
     """User-data for a host's first boot, and what to know of its size."""
-    from aiprov.catalog.images import pristine
     from aiprov.engines.cloud_init import render, size_report
+    from aiprov.engines.cloud_init.image import pristine
 
     job = _one_job(request, host, None)
     image = pristine(system, architecture, name=host)

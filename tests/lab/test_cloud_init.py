@@ -8,6 +8,7 @@ import pytest
 
 from aiprov.connection import Connection
 from aiprov.engines.cloud_init import render
+from aiprov.lab import HostSpec
 from aiprov.lab.build import power_off
 from aiprov.plan import Desired, HostPlan
 from aiprov.planner import plan
@@ -149,9 +150,9 @@ def test_the_roles_are_surveyed_with_an_empty_plan(make_host, suite):
     facts = facts_of(host)
     cluster = Cluster(hosts={host.name: ClusterHost(name=host.name, address=host.address)})
     wanted = []
-    for slug in ROLES:
+    for slug, settings in ROLES.items():
         role = load(slug)
-        resources = role.resources(role.Vars(**ROLES[slug]), facts, cluster)
+        resources = role.resources(role.Vars(**settings), facts, cluster)
         wanted += [Desired(role=slug, resource=item) for item in resources]
 
     cloud_boot.boot(host, render(wanted, facts))
@@ -180,17 +181,9 @@ def test_a_power_loss_in_the_middle_is_survived(make_host):
         File(path="/etc/aiprov-last", content="x\n"),
     ]
     cloud_boot.boot(host, render(desired(resources), facts_of(host)))
-    cloud_boot.until(
-        lambda: (
-            statuses(cloud_boot.result(host) or {"steps": []}).get("Command[first]") == "done"
-            if cloud_boot.result(host)
-            else False
-        ),
-        "the first step",
-        60,
-    )
+    cloud_boot.until(lambda: _is_done(host, "Command[first]"), "the first step", 60)
     power_off(host.lab.folder, host.lab.folder.read_host(host.name))
-    host.lab.up([_spec(host)])
+    host.lab.up([HostSpec(name=host.name)])
     result = cloud_boot.ended(host)
 
     assert result["status"] == "done", result
@@ -198,10 +191,9 @@ def test_a_power_loss_in_the_middle_is_survived(make_host):
     assert host.text("cat", "/etc/aiprov-last") == "x"
 
 
-def _spec(host: LabHost):
-    from aiprov.lab import HostSpec
-
-    return HostSpec(name=host.name)
+def _is_done(host: LabHost, name: str) -> bool:
+    steps = cloud_boot.result(host).get("steps", ())
+    return any(step["address"] == name and step["status"] == "done" for step in steps)
 
 
 def test_a_configuration_that_breaks_its_service_is_put_back(make_host):

@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from aiprov.engines.cloud_init import gzipped, size_report, unsupported
+from aiprov.engines.cloud_init.image import pristine
 from aiprov.engines.cloud_init.program import bare
-from aiprov.errors import UnsupportedError
+from aiprov.errors import UnsupportedError, UsageError
 from aiprov.resources import (
     File,
     Group,
@@ -61,7 +62,7 @@ def readable(text):
             entry["content"] = json.loads(entry["content"])
         elif entry["path"].endswith(".py"):
             entry["content"] = "…"
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
 # ---------------------------------------------------------------- the document
@@ -69,7 +70,7 @@ def readable(text):
 
 @pytest.mark.parametrize("family", EVERY)
 def test_golden(family):
-    golden = DATA / f"every-kind-{family}.yaml"
+    golden = DATA / f"every-kind-{family}.json"
     found = readable(rendered(EVERY[family], image(family)))
     if os.environ.get("REGENERATE"):
         golden.write_text(found, encoding="utf-8")
@@ -184,6 +185,27 @@ def test_what_it_cannot_express_is_said_with_its_address(resource, family, why):
 @pytest.mark.parametrize(("family", "resource"), CASES)
 def test_every_kind_can_be_expressed(family, resource):
     assert unsupported(resource, family=family) is None
+
+
+# ---------------------------------------------------------------- the image
+
+
+def test_an_image_is_known_by_its_os():
+    facts = pristine("debian-12", "aarch64", name="gpu1")
+    assert (facts.os_codename, facts.family, facts.deb_architecture) == (
+        "bookworm",
+        "debian",
+        "arm64",
+    )
+    assert pristine("rocky-9.6", "x86_64", name="gpu1").os_major == "9"
+
+
+@pytest.mark.parametrize(
+    ("system", "error"), [("debian", UsageError), ("beos-5", UnsupportedError)]
+)
+def test_an_unknown_image_is_said(system, error):
+    with pytest.raises(error):
+        pristine(system, "x86_64", name="gpu1")
 
 
 # ---------------------------------------------------------------- size
