@@ -1,0 +1,230 @@
+"""Ways to real hosts: host keys, logins, jump hosts, and what goes wrong on the way."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from aiprov.connection import Connection
+from aiprov.errors import (
+    ApplyError,
+    HostKeyError,
+    UnreachableError,
+)
+from aiprov.lab import Lab
+from aiprov.resources import (
+    Secret,
+)
+from aiprov.survey.session import open_session, survey_facts, survey_many
+from aiprov.survey.transport import transport_for
+from tests.lab.surveys import (
+    TRANSPORTS,
+    connect,
+    failing,
+    file_on,
+    root_of,
+    with_options,
+)
+from tests.lab.surveys import nothing_stays_open  # noqa: F401  # a fixture, used by name
+
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("nothing_stays_open")]
+
+
+# ---------------------------------------------------------------- keys of hosts
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_an_unknown_host_key(lab: Lab, tmp_path: Path, transport: str) -> None:
+    empty = tmp_path / "known hosts"
+    connection = connect(lab, "deb12a", transport=transport)
+    connection = with_options(connection, f'UserKnownHostsFile="{empty}"')
+    error = failing(connection)
+    assert isinstance(error, HostKeyError)
+    assert "is not known" in str(error)
+    assert f"ssh-keyscan {connection.address} >> '{empty}'" in str(error.hint)
+    assert root_of(with_options(connection, "StrictHostKeyChecking=no")) == 0
+    empty.unlink(missing_ok=True)
+    assert root_of(with_options(connection, "StrictHostKeyChecking=accept-new")) == 0
+    assert connection.address in empty.read_text()
+    assert root_of(connection) == 0
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_changed_host_key(lab: Lab, tmp_path: Path, transport: str) -> None:
+    other = tmp_path / "known_hosts"
+    fields = lab.private_key.with_suffix(".pub").read_text().split()[:2]
+    connection = connect(lab, "deb12a", transport=transport)
+    other.write_text(f"{connection.address} {' '.join(fields)}\n")
+    connection = with_options(connection, f"UserKnownHostsFile={other}")
+    error = failing(connection)
+    assert isinstance(error, HostKeyError)
+    assert "has changed" in str(error)
+    assert f"ssh-keygen -R {connection.address} -f {other}" in str(error.hint)
+    accepting = with_options(connection, "StrictHostKeyChecking=accept-new")
+    assert isinstance(failing(accepting), HostKeyError)
+
+
+# ---------------------------------------------------------------- ways to a host
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_user_who_is_not_let_in(lab: Lab, transport: str) -> None:
+    error = failing(connect(lab, "deb12a", "nobody-there", transport=transport))
+    assert isinstance(error, UnreachableError)
+    assert "was not let in" in str(error) and "ansible_user" in str(error.hint)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_port_where_nothing_listens(lab: Lab, transport: str) -> None:
+    started = time.monotonic()
+    error = failing(connect(lab, "deb12a", port=9, transport=transport))
+    assert isinstance(error, UnreachableError) and "refused" in str(error).lower()
+    assert time.monotonic() - started < 5
+
+
+def test_a_login_by_password(lab: Lab, tmp_path: Path) -> None:
+    lab.run("deb12b", ["chpasswd"], stdin=f"ops:{lab.ops_password}\n".encode())
+    allow = "PasswordAuthentication yes\nKbdInteractiveAuthentication yes\n"
+    with file_on(lab, "deb12b", "/etc/ssh/sshd_config.d/01-password.conf", allow):
+        lab.run("deb12b", ["systemctl", "restart", "ssh"])
+        connection = connect(
+            lab,
+            "deb12b",
+            "ops",
+            private_key_file=None,
+            password=Secret(lab.ops_password),
+            become_password=Secret(lab.ops_password),
+        )
+        assert root_of(connection) == 0
+        error = failing(replace(connection, password=Secret("wrong")))
+        assert "was not let in" in str(error) and "password" in str(error)
+    lab.run("deb12b", ["systemctl", "restart", "ssh"])
+
+
+def test_jump_hosts(lab: Lab, tmp_path: Path) -> None:
+    a, b, c = (lab.hosts[name].address for name in ("deb12a", "deb12b", "deb13a"))
+    config = tmp_path / "config"
+    config.write_text(
+        f"Host first\n HostName {a}\n"
+        f"Host second\n HostName {b}\n ProxyJump first\n"
+        f"Host target\n HostName {c}\n"
+        f"Host *\n User root\n IdentityFile {lab.private_key}\n IdentitiesOnly yes\n"
+        f" UserKnownHostsFile {lab.known_hosts}\n"
+    )
+    base = Connection(name="t", address="target", ssh_args=("-F", str(config)))
+    for args in (("-J", "first"), ("-J", "second"), ("-o", "ProxyJump=first,root@second:22")):
+        for transport in TRANSPORTS:
+            connection = replace(base, transport=transport, ssh_args=(*base.ssh_args, *args))
+            session = open_session(connection)
+            try:
+                assert survey_facts(session, "t").hostname == "deb13a"
+            finally:
+                session.close()
+
+
+def test_hosts_behind_one_jump_host_share_the_connection_to_it(lab: Lab, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(
+        f"Host *\n User root\n IdentityFile {lab.private_key}\n IdentitiesOnly yes\n"
+        f" UserKnownHostsFile {lab.known_hosts}\n"
+    )
+    address = lab.hosts["deb12a"].address
+    count = "grep -c 'Accepted publickey for root' || true"
+    logins = f"journalctl -u ssh --no-pager | {count}"
+    before = int(lab.run("deb12a", ["sh", "-c", logins]).stdout)
+    connections = [
+        Connection(
+            name=f"h{number}",
+            address=lab.hosts["deb12b"].address,
+            ssh_args=("-F", str(config), "-J", address),
+        )
+        for number in range(5)
+    ]
+    results = list(survey_many(connections, lambda c, s: s.ask({"ask": "facts"})["uname"][1]))
+    assert [result for _, result in results] == ["deb12b"] * 5
+    assert int(lab.run("deb12a", ["sh", "-c", logins]).stdout) - before == 1
+
+
+# ---------------------------------------------------------------- faults
+
+
+@contextmanager
+def mute_server() -> Iterator[int]:
+    """Takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_hung_host_ends_by_its_time_and_delays_nobody(lab: Lab, transport: str) -> None:
+    with mute_server() as port:
+        hosts = [
+            replace(connect(lab, "deb12a", transport=transport), name=f"h{n}") for n in range(9)
+        ]
+        hung = replace(hosts[0], name="hung", address="127.0.0.1", port=port, timeout_s=4.0)
+        started = time.monotonic()
+        ended = {
+            connection.name: (time.monotonic() - started, result)
+            for connection, result in survey_many(
+                [hung, *hosts], lambda c, s: s.ask({"ask": "facts"})["uid"]
+            )
+        }
+    assert all(ended[host.name][1] == 0 for host in hosts)
+    assert isinstance(ended["hung"][1], UnreachableError)
+    assert 3.5 < ended["hung"][0] < 8
+    assert max(ended[host.name][0] for host in hosts) < ended["hung"][0]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_host_that_hangs_during_the_survey(lab: Lab, transport: str) -> None:
+    session = open_session(connect(lab, "deb12b", transport=transport), timeout_s=3)
+    session.ask({"ask": "facts"})
+    lab.hang("deb12b")
+    try:
+        started = time.monotonic()
+        with pytest.raises(UnreachableError) as caught:
+            session.ask({"ask": "state"})
+        assert time.monotonic() - started < 5
+        assert "deb12b" in str(caught.value) and caught.value.hint
+    finally:
+        session.close()
+        lab.resume("deb12b")
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_connection_that_is_lost(lab: Lab, transport: str) -> None:
+    connection = connect(lab, "deb12b", transport=transport)
+    way = transport_for(connection)
+    try:
+        with pytest.raises(UnreachableError):
+            way.run("kill -9 $(ps -o ppid= -p $PPID) $PPID", timeout_s=20)
+    finally:
+        way.close()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_put(lab: Lab, transport: str) -> None:
+    way = transport_for(connect(lab, "deb12a", "admin", transport=transport))
+    path = "/tmp/a file's name"
+    data = bytes(range(256)) * 4000
+    try:
+        way.connect()
+        way.put(data, path, 0o640)
+        shown = way.run(f'stat -c \'%a %s\' "{path}"; md5sum < "{path}"', timeout_s=20).stdout
+        assert shown.startswith(f"640 {len(data)}\n".encode())
+        with pytest.raises(ApplyError):
+            way.put(b"again", path)
+        way.run(f'rm "{path}"; ln -s /tmp/elsewhere "{path}"', timeout_s=20)
+        with pytest.raises(ApplyError):
+            way.put(b"through a link", path)
+        assert way.run("test -e /tmp/elsewhere", timeout_s=20).rc == 1
+        way.run(f'rm "{path}"', timeout_s=20)
+    finally:
+        way.close()
+    lab.run("deb12a", ["rm", "-f", path])
