@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 
 from aiprov.engines.cloud_init.order import in_order, native_prefix, plain_files, watchers
-from aiprov.merge import merged
+from aiprov.merge import has_secret, merged
 from aiprov.resources import (
     Absent,
     AptRepository,
@@ -175,7 +175,8 @@ def _file(file: File, watched: Mapping[str, str]) -> Step:
         case Merge() as merge:
             values = _revealed(merge.values)
             fresh = merged(merge, None)
-            return {**step, "format": merge.format, "values": values, "fresh": fresh}
+            secret = {"secret": True} if has_secret(merge.values) else {}
+            return {**step, "format": merge.format, "values": values, "fresh": fresh, **secret}
         case Secret() as secret:
             return {**step, "content": secret.reveal(), "secret": True}
         case str() as text:

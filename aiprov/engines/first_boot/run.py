@@ -50,7 +50,10 @@ class RebootError(Exception):
 
 
 def main(argv: List[str]) -> int:
-    """``run`` (by cloud-init), ``resume`` (by the unit) or ``wants-reboot`` (exit 0: yes)."""
+    """``run`` (by cloud-init), ``resume`` (by the unit), ``retry`` (by a person after a failure).
+
+    ``wants-reboot`` is cloud-init's question; exit 0 says yes.
+    """
     verb = argv[1] if len(argv) > 1 else "run"
     journal = Journal()
     if verb == "wants-reboot":
@@ -74,9 +77,10 @@ def _all_steps(verb: str, journal: Journal) -> int:
                 _one_step(number, step, journal)
     except RebootError:
         LOG.info("rebooting")
-        if verb == "resume":
+        if verb != "run":  # cloud-init reboots by its power_state, once its own records are written
+            must(["systemctl", "enable", UNIT])
             must(["systemctl", "reboot"])
-        return 0  # cloud-init reboots by its power_state, once its own records are written
+        return 0
     except StepFailedError:
         _retire(remove=())
         return 1

@@ -153,11 +153,17 @@ def _statements(text: str) -> Iterator[Statement]:
             continue
         keys, equals = _path(text, start)
         if text[equals : equals + 1] != "=":
-            raise StepFailedError(f"not valid TOML: {line}")
+            raise _invalid(text, start)
         begin = equals + 1 + len(re.match(r"[ \t]*", text[equals + 1 :]).group())  # type: ignore[union-attr]
         end = _value_end(text, begin)
         position = _line_end(text, end)
         yield Statement("pair", table + keys, table, start, position, (begin, end))
+
+
+def _invalid(text: str, position: int) -> StepFailedError:
+    """Says where, and not what is there: it may be a secret."""
+    line = text.count("\n", 0, position) + 1
+    return StepFailedError(f"not valid TOML at line {line}")
 
 
 def _line_end(text: str, position: int) -> int:
@@ -171,7 +177,7 @@ def _path(text: str, position: int) -> Tuple[Path, int]:
     while True:
         match = _KEY.match(text, position)
         if match is None:
-            raise StepFailedError(f"not valid TOML: {text[position : position + 40]}")
+            raise _invalid(text, position)
         quoted, literally, bare = match.groups()
         keys.append(json.loads('"' + quoted + '"') if quoted is not None else literally or bare)
         position = match.end()
