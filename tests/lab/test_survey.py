@@ -38,10 +38,10 @@ from tests.lab.surveys import (
     TRANSPORTS,
     connect,
     failing,
+    nothing_stays_open,  # noqa: F401  # a fixture, used by name
     open_and_ask,
     root_of,
 )
-from tests.lab.surveys import nothing_stays_open  # noqa: F401  # a fixture, used by name
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("nothing_stays_open")]
 

@@ -28,10 +28,10 @@ from tests.lab.surveys import (
     connect,
     failing,
     file_on,
+    nothing_stays_open,  # noqa: F401  # a fixture, used by name
     root_of,
     with_options,
 )
-from tests.lab.surveys import nothing_stays_open  # noqa: F401  # a fixture, used by name
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("nothing_stays_open")]
 
