@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aiprov.errors import LabError
-from aiprov.lab import base, cgroups, daemon, inventory, network, tree
+from aiprov.lab import base, cgroups, daemon, inventory, limits, network, tree
 from aiprov.lab.access import wait_for
 from aiprov.lab.machine import replace, require
 from aiprov.lab.pci import PciDevice
@@ -111,6 +111,7 @@ def _foundation(folder: Folder, variables: Mapping[str, Any] | None) -> Network:
     if variables is not None:
         replace(folder.variables, json.dumps(dict(variables), sort_keys=True), mode=0o600)
     net = folder.network() if folder.network_file.exists() else network.create(folder)
+    limits.raise_for_labs()
     network.configure(net)
     if daemon.running(folder.proxy) is None:
         store = str(cache_directory() / "packages")
@@ -197,6 +198,7 @@ def down(directory: Path) -> None:
         for intent in intents:
             if intent.kind == "bridge":
                 network.remove(intent)
+        limits.restore_after_labs(network.PREFIX)
         for place in (folder.hosts, folder.proxy, folder.delay):
             if place.exists():
                 shutil.rmtree(place)
