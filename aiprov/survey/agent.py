@@ -24,7 +24,7 @@ import _signal  # signal itself loads enum
 ENV = {
     "LC_ALL": "C",
     "LANGUAGE": "C",
-    "HOME": "/",
+    "HOME": os.environ.get("HOME", "/"),
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 }
 COMMAND_S = 10.0
@@ -502,14 +502,19 @@ def lists_age(manager):
 
 
 def candidates(request):
-    """What the repositories offer. As nobody: root's apt and dnf would write their caches."""
+    """What the repositories offer, from the lists that the host has.
+
+    apt is asked as nobody: as root it would write its cache. dnf has to be asked as root, since
+    everyone else has lists of their own; its log is the one thing that it writes.
+    """
     names = tuple(request["packages"])
     if request["manager"] == "dpkg":
-        argv = ("apt-cache", "policy", "--") + names
+        child = Child(("apt-cache", "policy", "--") + names, 60.0, NOBODY)
     else:
         form = "%{name}\\t%{evr}\\n"
-        argv = ("dnf", "-q", "-C", "repoquery", "--showduplicates", "--qf", form, "--") + names
-    return {"candidates": Child(argv, 60.0, NOBODY).finished()}
+        query = ("repoquery", "--showduplicates", "--qf", form, "--")
+        child = Child(("dnf", "-q", "-C") + query + names, 60.0)
+    return {"candidates": child.finished()}
 
 
 # ------------------------------------------------------------------ the conversation
