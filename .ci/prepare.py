@@ -75,7 +75,7 @@ def make_venv(venv: Path, python: str, extra: str | None) -> None:
     if not (venv / "bin" / "python").exists():
         subprocess.run([python, "-m", "venv", str(venv)], check=True)
     wanted = f"{ROOT}[{extra}]" if extra else str(ROOT)
-    command = [venv / "bin" / "python", "-m", "pip", "install", "--quiet", "--editable", wanted]
+    command = [venv / "bin" / "python", "-m", "pip", "install", "-qq", "--editable", wanted]
     subprocess.run(command, check=True, env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"})
     stamp.write_text(digest)
 

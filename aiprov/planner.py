@@ -100,9 +100,15 @@ def _unite(first: Desired, second: Desired) -> Desired:
         files = tuple(dict.fromkeys((*one.restart_on, *other.restart_on)))
         one, other = replace(one, restart_on=files), replace(other, restart_on=files)
     if one != other:
+        fields = ", ".join(
+            f"{name} {value!r} and {getattr(other, name)!r}"
+            for name, value in vars(one).items()
+            if value != getattr(other, name, value) and name != "content"
+        )
         raise UnsupportedError(
-            f"{address(one)} is wanted differently by roles {first.role} and {second.role}",
-            hint="drop one of the two roles, or set their variables to agree",
+            f"{address(one)} is wanted differently by roles {first.role} and {second.role}"
+            + (f": {fields}" if fields else ""),
+            hint="set the variables of the two roles to agree, or drop one of them",
         )
     return replace(first, resource=one)
 

@@ -17,20 +17,29 @@ STAGED = "{staged}"
 """In ``File.validate``: stands for the path where the new content lies before it is in place."""
 
 
-@dataclass(frozen=True)
 class Secret:
-    """A value that must never be shown. Its ``repr`` hides it and no JSON encoder accepts it."""
+    """A value that must never be shown. Its ``repr`` hides it and no JSON encoder accepts it.
 
-    _value: str
+    Not a dataclass: ``dataclasses.asdict`` would open it.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
 
     def reveal(self) -> str:
         """The value itself: for the one place that writes it to the host."""
         return self._value
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
     def __repr__(self) -> str:
         return "Secret(***)"
-
-    __str__ = __repr__
 
 
 @dataclass(frozen=True, kw_only=True)
