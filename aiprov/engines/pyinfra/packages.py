@@ -34,7 +34,7 @@ class Transaction:
     """What one call of the package manager does, and what is held afterwards.
 
     ``install`` has ``(name, exact version or None)``. ``held`` says that something to be changed
-    is on hold now.
+    is on hold now, ``reinstall`` that the files of something to be installed are half there.
     """
 
     install: tuple[tuple[str, str | None], ...] = ()
@@ -42,6 +42,7 @@ class Transaction:
     hold: tuple[str, ...] = ()
     unhold: tuple[str, ...] = ()
     held: bool = False
+    reinstall: bool = False
 
 
 class PackageManager(FactBase[str]):
@@ -55,18 +56,41 @@ class PackageManager(FactBase[str]):
         return ""
 
 
-class DpkgInterrupted(FactBase[bool]):
-    """Whether dpkg was stopped in the middle of something, by a kill or a reboot."""
+@dataclass(frozen=True, kw_only=True)
+class Interrupted:
+    """What dpkg was in the middle of when a kill or a reboot stopped it.
+
+    ``reinstall`` are packages whose files are half there: apt takes them for installed.
+    """
+
+    unfinished: bool = False
+    reinstall: tuple[str, ...] = ()
+
+
+class DpkgInterrupted(FactBase[Interrupted]):
+    """What dpkg left unfinished."""
 
     def command(self) -> str:
-        return "ls -A /var/lib/dpkg/updates; dpkg --audit"
+        # A line "+ 0001" for an entry of the journal, else package, status and error flag.
+        whole = '$2 !~ /^(installed|config-files|not-installed|triggers-.*)$/ || $3 != "ok"'
+        form = "${binary:Package} ${db:Status-Status} ${db:Status-Eflag}\\n"
+        return (
+            "find /var/lib/dpkg/updates -name '[0-9]*' -printf '+ %f\\n'; "
+            f"dpkg-query -W -f '{form}' | awk '{whole}'"
+        )
 
-    def process(self, output: list[str]) -> bool:
-        return any(line.strip() for line in output)
+    def process(self, output: list[str]) -> Interrupted:
+        lines = [line.split() for line in output if line.strip()]
+        packages = [fields for fields in lines if fields[0] != "+"]
+        half = {"half-installed", "reinstreq"}
+        return Interrupted(
+            unfinished=bool(lines),
+            reinstall=tuple(name for name, *state in packages if half & {*state}),
+        )
 
     @staticmethod
-    def default() -> bool:
-        return False
+    def default() -> Interrupted:
+        return Interrupted()
 
 
 def _apt(lock_wait_s: float, *argv: str) -> StringCommand:
@@ -77,11 +101,13 @@ def _apt(lock_wait_s: float, *argv: str) -> StringCommand:
 
 
 @operation(is_idempotent=False)
-def apt_repair(lock_wait_s: float) -> Commands:
+def apt_repair(reinstall: tuple[str, ...], lock_wait_s: float) -> Commands:
     """Finish what an interrupted dpkg began."""
     options = (QuoteString(option) for option in _KEEP_CONFIGURATION)
     yield StringCommand("dpkg", *options, "--configure", "-a")
     yield _apt(lock_wait_s, "install", "--fix-broken")
+    if reinstall:
+        yield _apt(lock_wait_s, "install", "--reinstall", "--", *reinstall)
 
 
 @operation(is_idempotent=False)
@@ -95,6 +121,8 @@ def apt_transaction(transaction: Transaction, lock_wait_s: float) -> Commands:
             flags.append("--allow-downgrades")
         if transaction.held:
             flags.append("--allow-change-held-packages")
+        if transaction.reinstall:
+            flags.append("--reinstall")
         yield _apt(lock_wait_s, *flags, "install", "--", *wanted)
     if transaction.unhold:
         yield quoted(("apt-mark", "unhold", "--", *transaction.unhold))

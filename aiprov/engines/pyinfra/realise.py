@@ -216,13 +216,27 @@ def _transaction(session: Session, batch: Sequence[Change], lock_wait_s: float) 
     manager = session.fact(packages.PackageManager)
     if manager.endswith("apt-get"):
         apt = {"env": packages.APT_ENV, "timeout_s": LONG_S}
-        if (todo.install or todo.remove) and session.fact(packages.DpkgInterrupted):
-            patiently(session, lock_wait_s, packages.apt_repair, lock_wait_s, **apt)
+        if todo.install or todo.remove:
+            todo = _repaired(session, todo, lock_wait_s)
         patiently(session, lock_wait_s, packages.apt_transaction, todo, lock_wait_s, **apt)
     elif manager.endswith("dnf"):
         session.run(packages.dnf_transaction, todo, env=packages.DNF_ENV, timeout_s=LONG_S)
     else:
         raise OperationFailed(session.host_name, "the host has neither apt-get nor dnf", said=())
+
+
+def _repaired(
+    session: Session, todo: packages.Transaction, lock_wait_s: float
+) -> packages.Transaction:
+    """The transaction, after what an interrupted dpkg left unfinished has been finished."""
+    left: packages.Interrupted = session.fact(packages.DpkgInterrupted)
+    if not left.unfinished:
+        return todo
+    ours = {name for name, _ in todo.install} & {*left.reinstall}
+    others = tuple(name for name in left.reinstall if name not in ours)
+    apt = {"env": packages.APT_ENV, "timeout_s": LONG_S}
+    patiently(session, lock_wait_s, packages.apt_repair, others, lock_wait_s, **apt)
+    return replace(todo, reinstall=bool(ours))
 
 
 def _apt_repositories(session: Session, batch: Sequence[Change], lock_wait_s: float) -> None:

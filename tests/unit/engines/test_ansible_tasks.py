@@ -76,6 +76,7 @@ DPKG = "command dpkg --force-confdef --force-confold --configure -a"
 LOCK = "lock_timeout=120 allow_change_held_packages=True"
 CONF = "state=present allow_downgrade=True dpkg_options=force-confdef,force-confold"
 OWNED = "mode=0644 owner=root group=root"
+UP = "command systemctl show --property=ActiveState,NRestarts -- a.service"
 NEEDED = PathExists(path="/x")
 
 CASES: dict[str, tuple[Change, list[str]]] = {
@@ -175,8 +176,7 @@ CASES: dict[str, tuple[Change, list[str]]] = {
             {"enabled": False, "running": False, "reload_needed": True},
             {"enabled": True, "running": True, "reload_needed": False},
         ),
-        ["systemd_service name=a.service daemon_reload=True enabled=True state=started",
-         "command systemctl is-active a.service"],
+        ["systemd_service name=a.service daemon_reload=True enabled=True state=started", UP, UP],
     ),
     "service, restarted": (
         change(
@@ -184,7 +184,7 @@ CASES: dict[str, tuple[Change, list[str]]] = {
         ),
         ["command systemctl reset-failed -- a.servic[e]",
          "systemd_service name=a.service state=restarted",
-         "command systemctl is-active a.service"],
+         UP, UP],
     ),
     "service, masked and stopped": (
         change(

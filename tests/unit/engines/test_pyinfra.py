@@ -167,7 +167,7 @@ CASES: dict[str, tuple[Answers, list[Change]]] = {
     "Package, Debian: on hold": (DEBIAN, [held("one", "1", now="2")]),
     "Package, Debian: only the hold": (DEBIAN, [held("one", "1", now="1", hold=False)]),
     "Package, Debian: after an interruption": (
-        {**DEBIAN, "dpkg --audit": "The following packages are only half configured\n"},
+        {**DEBIAN, "dpkg-query": "+ 0001\none half-installed reinstreq\nx half-installed ok\n"},
         [change(Package(name="one"), NEW_PACKAGE, after={"version": NEWEST})],
     ),
     "Package, RHEL": (
