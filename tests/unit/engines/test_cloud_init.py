@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import gzip
 import json
 import os
@@ -16,7 +15,6 @@ import yaml
 
 from aiprov.engines.cloud_init import gzipped, size_report, unsupported
 from aiprov.engines.cloud_init.image import pristine
-from aiprov.engines.cloud_init.program import bare
 from aiprov.errors import UnsupportedError, UsageError
 from aiprov.resources import (
     File,
@@ -39,7 +37,6 @@ from tests.unit.engines.cloud_configs import (
 
 DATA = Path(__file__).parents[2] / "data" / "cloud-init"
 SCHEMAS = ("22.4.2", "25.1.4")
-PROGRAM = Path("aiprov/engines/first_boot")
 
 CASES = [
     pytest.param(family, resource, id=f"{family}-{address(resource)}")
@@ -246,45 +243,3 @@ def test_only_what_the_steps_need_travels():
     bought = always | {"packages", "versions"}
     assert travels(Package(name="a")) == bought | {"apt"}
     assert travels(Package(name="a"), facts=image("redhat", "9")) == bought | {"dnf"}
-
-
-# ---------------------------------------------------------------- the program that travels
-
-
-@pytest.mark.parametrize("path", sorted(PROGRAM.glob("*.py")), ids=lambda path: path.name)
-def test_the_program_is_python_3_6_and_loses_only_its_documentation(path):
-    source = path.read_text(encoding="utf-8")
-    ast.parse(source, feature_version=(3, 6))
-    assert _meaning(bare(source)) == _meaning(source)
-
-
-def _meaning(source):
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-            node.body = [item for item in node.body if not _docstring(item)]
-        if isinstance(node, ast.FunctionDef):
-            node.returns = None
-        if isinstance(node, ast.arg):
-            node.annotation = None
-    return ast.dump(tree)
-
-
-def _docstring(item):
-    return isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant)
-
-
-def test_the_program_imports_nothing_of_the_rest_and_nothing_from_outside():
-    for path in PROGRAM.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom) and node.level == 0:
-                names = [node.module]
-            for name in names:
-                assert name.partition(".")[0] in _STANDARD, (path, name)
-
-
-_STANDARD = {
-    "contextlib", "fcntl", "grp", "importlib", "json", "logging", "os", "pwd", "re",
-    "shutil", "signal", "stat", "subprocess", "sys", "tempfile", "time", "tomllib", "typing",
-}  # fmt: skip

@@ -5,9 +5,6 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -271,18 +268,3 @@ def test_a_reboot_is_proven_by_another_boot(kept):
     assert not journal.Journal().waits_for_reboot()
     assert journal.Journal().rebooted_for(1)
     assert not journal.Journal().rebooted_for(0)
-
-
-def test_it_starts_as_a_program(tmp_path):
-    """As on the host: a launcher beside the package, nothing else of aiprov to be found."""
-    (tmp_path / "first_boot").symlink_to(Path(journal.__file__).parent)
-    launcher = tmp_path / "first-boot.py"
-    launcher.write_text("import sys\nfrom first_boot.run import main\nsys.exit(main(sys.argv))\n")
-    argv = [
-        sys.executable,
-        "-I",
-        "-B",
-        "-c",
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import first_boot.run",
-    ]
-    assert subprocess.run(argv, check=False).returncode == 0
