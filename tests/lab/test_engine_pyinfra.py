@@ -246,7 +246,7 @@ def test_a_host_that_does_not_answer_holds_up_nobody(deb12: LabHost) -> None:
     port = silent.getsockname()[1]
     hung = Connection(name="hung", address="127.0.0.1", port=port, user="root", timeout_s=10)
     write_file(deb12, "/etc/ssh/sshd_config.d/many.conf", "MaxStartups 100\n")
-    deb12.run(["systemctl", "reload", "ssh"])
+    deb12.run(["systemctl", "restart", "ssh"])
 
     def wishes(number: int) -> list[Change]:
         path = f"/srv/many/{number}"
