@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -145,7 +144,7 @@ def _make(
     """The host's tree, from nothing or from a copy that was interrupted."""
     own = folder.tree(host.name)
     if own.exists():
-        shutil.rmtree(own)
+        tree.remove(own)
     tree.copy(source, own)
     tree.personalise(folder, host, net, gpus)
     (folder.host(host.name) / "made").touch()
@@ -172,7 +171,7 @@ def remove_host(directory: Path, name: str) -> None:
     with locked(folder.lock):
         host = folder.read_host(name)
         power_off(folder, host)
-        shutil.rmtree(folder.host(name))
+        tree.remove(folder.host(name))
         tree.write_known_hosts(folder)
         inventory.write(folder)
 
@@ -199,9 +198,10 @@ def down(directory: Path) -> None:
             if intent.kind == "bridge":
                 network.remove(intent)
         limits.restore_after_labs(network.PREFIX)
+        with ThreadPoolExecutor() as workers:
+            list(workers.map(tree.remove, folder.hosts.glob("*")))
         for place in (folder.hosts, folder.proxy, folder.delay):
-            if place.exists():
-                shutil.rmtree(place)
+            tree.remove(place)
         _remove_files(folder)
 
 

@@ -1,8 +1,8 @@
 """The one limit of the machine that a few hosts use up: inotify instances per user.
 
 Every host's systemd holds about ten, all as root, and most machines allow root 128. While a lab
-is up the limit is higher; the last ``down`` puts back what was there, also after a crash, because the
-old value is on disk before the new one is set.
+is up the limit is higher; the last ``down`` puts back what was there, also after a crash, because
+the old value is on disk before the new one is set.
 """
 
 from __future__ import annotations

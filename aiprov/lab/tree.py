@@ -12,6 +12,7 @@ from aiprov.lab import pci, proxy
 from aiprov.lab.machine import call, replace, run
 from aiprov.lab.state import Folder, Host, Network
 
+_CAP_SYS_RESOURCE = 24
 _GUEST = Path(__file__).parent / "guest"
 _OWN_VALUES = ("vm", "fs", "kernel")
 _LIVE = {"random", "binfmt_misc", "ns_last_pid"}
@@ -65,6 +66,20 @@ def personalise(
     key = tree / "etc/ssh/ssh_host_ed25519_key"
     make_key(key, f"root@{host.name}")
     _lab_unit(tree, devices)
+    if not may_lower_oom_scores(Path("/proc/self/status").read_text(encoding="ascii")):
+        shutil.copy(_GUEST / "runc", tree / "usr/local/sbin/runc")
+        (tree / "usr/local/sbin/runc").chmod(0o755)
+
+
+def may_lower_oom_scores(status: str) -> bool:
+    """Whether a process with this /proc status has CAP_SYS_RESOURCE; not all machines grant it."""
+    effective = status.partition("CapEff:")[2].split()[0]
+    return bool(int(effective, 16) >> _CAP_SYS_RESOURCE & 1)
+
+
+def remove(place: Path) -> None:
+    """Remove a folder with everything in it, and nothing that is mounted there."""
+    run(["rm", "-rf", "--one-file-system", str(place)])
 
 
 def make_key(path: Path, comment: str) -> None:

@@ -111,6 +111,8 @@ def test_containers_run_and_their_limits_hold(make_host: Callable[..., object], 
     image = host.lab.import_image(host.name)
     assert host.text("docker", "info", "--format", "{{.CgroupDriver}}") == "systemd"
     assert host.text("docker", "run", "--rm", image, "busybox", "echo", "hello") == "hello"
+    oom = ["docker", "run", "--rm", "--oom-score-adj=-998", image, "busybox", "true"]
+    host.run(oom)
     limited = ["docker", "run", "--rm", "--memory=64m", image, "/bin/sh", "-c"]
     ask = "busybox cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max"
     assert str(64 << 20) in host.run([*limited, ask], check=False).stdout.decode()
