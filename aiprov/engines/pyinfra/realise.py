@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import replace
 from itertools import groupby
 from typing import assert_never
 
 from pyinfra.operations import files as pyinfra_files
 from pyinfra.operations import server
 
-from aiprov.diff import text_of
 from aiprov.engines.pyinfra import files, packages, system
 from aiprov.engines.pyinfra.locks import patiently
+from aiprov.engines.pyinfra.paths import realise_file, write
 from aiprov.engines.pyinfra.services import realise_service
-from aiprov.engines.pyinfra.session import OperationFailed, Session
-from aiprov.errors import HostError
-from aiprov.plan import NEWEST, Change
+from aiprov.engines.pyinfra.session import LISTS_S, LONG_S, Session
+from aiprov.engines.pyinfra.transactions import (
+    realise_apt_repositories,
+    realise_packages,
+    realise_repository,
+)
+from aiprov.plan import Change
 from aiprov.resources import (
     Absent,
     AptRepository,
@@ -32,20 +34,14 @@ from aiprov.resources import (
     Link,
     Package,
     Reboot,
-    Secret,
     Service,
     Sysctl,
     User,
     grub_file,
     module_file,
-    repository_files,
     sysctl_file,
 )
 
-LONG_S = 3600
-"""For transactions of packages and for commands of roles, whose length nobody knows."""
-
-LISTS_S = 600
 _PACKAGE_TOOLS = frozenset({"apt-get", "apt", "dpkg"})
 _TOGETHER = (Package, AptRepository)
 
@@ -69,13 +65,13 @@ def realise(session: Session, batch: Sequence[Change], *, lock_wait_s: float) ->
     resource = change.resource
     match resource:
         case Package():
-            _transaction(session, batch, lock_wait_s)
+            realise_packages(session, batch, lock_wait_s)
         case AptRepository():
-            _apt_repositories(session, batch, lock_wait_s)
+            realise_apt_repositories(session, batch, lock_wait_s)
         case DnfRepository():
-            _repository(session, resource, change)
+            realise_repository(session, resource, change)
         case File():
-            _file(session, resource, change)
+            realise_file(session, resource, change)
         case Directory():
             session.run(
                 pyinfra_files.directory,
@@ -107,164 +103,6 @@ def realise(session: Session, batch: Sequence[Change], *, lock_wait_s: float) ->
             system.realise_reboot(session, resource)
         case _:
             assert_never(resource)
-
-
-# ---------------------------------------------------------------- paths
-
-
-def _file(session: Session, file: File, change: Change) -> None:
-    before, after = change.before, change.after
-    if before.get("type") == "file" and before.get("sha256") == after.get("sha256"):
-        session.run(files.own, file.path, file.mode, file.owner, file.group)
-    else:
-        write(session, file, keep_previous=change.keep_previous)
-
-
-def write(
-    session: Session, file: File, *, keep_previous: bool = False, parents: bool = False
-) -> None:
-    """Put the file in place at once and whole, or leave what is there."""
-    if parents:
-        session.run(files.make_parents, file.path)
-    _clean(session, posixpath.dirname(file.path))
-    staged = files.staged_path(file.path)
-    content = text_of(file).encode()
-    try:
-        arguments = (staged, content, file.mode, file.owner, file.group)
-        if file.validate is None:
-            session.run(files.stage_and_place, *arguments, file.path, keep_previous)
-        else:
-            session.run(files.stage, *arguments)
-            _validate(session, file, staged)
-            session.run(files.place, staged, file.path, keep_previous)
-    except HostError:
-        # Where the host cannot be reached either, the next apply to the folder removes it.
-        with suppress(HostError):
-            session.run(files.discard, staged)
-        raise
-
-
-def _clean(session: Session, folder: str) -> None:
-    if folder in session.cleaned:
-        return
-    try:
-        session.run(files.remove_staged, folder)
-    except OperationFailed as failed:
-        if not any("No such file" in said.stderr for said in failed.said):
-            raise
-        raise OperationFailed(
-            session.host_name,
-            f"the folder {folder} does not exist",
-            said=(),
-            hint=f"have the role ask for Directory[{folder}] before it",
-        ) from failed
-    session.cleaned.add(folder)
-
-
-def _validate(session: Session, file: File, staged: str) -> None:
-    argv = file.validate or ()
-    try:
-        session.run(files.validate, argv, staged, timeout_s=LISTS_S)
-    except OperationFailed as failed:
-        what = f"{argv[0]} refuses the new content of {file.path}; the file is as it was"
-        if isinstance(file.content, Secret):
-            what += " (what it said is withheld: the content is secret)"
-        shown = () if isinstance(file.content, Secret) else failed.said
-        shown = tuple(replace(s, stdout=s.stdout.replace(staged, file.path)) for s in shown)
-        shown = tuple(replace(s, stderr=s.stderr.replace(staged, file.path)) for s in shown)
-        raise OperationFailed(session.host_name, what, said=shown) from failed
-
-
-# ---------------------------------------------------------------- packages
-
-
-def transaction(batch: Sequence[Change]) -> packages.Transaction:
-    """What one call of the package manager has to do for these changes."""
-    install: list[tuple[str, str | None]] = []
-    remove: list[str] = []
-    hold: list[str] = []
-    unhold: list[str] = []
-    held = False
-    for change in batch:
-        package, before, after = change.resource, change.before, change.after
-        if not isinstance(package, Package):
-            continue
-        moves = after.get("version") != before.get("version")
-        was_held = bool(before.get("hold"))
-        wanted_hold = bool(after.get("hold", was_held and not package.absent))
-        held = held or (moves and was_held)
-        if moves and package.absent:
-            remove.append(package.name)
-        elif moves:
-            version = after["version"]
-            install.append((package.name, None if version == NEWEST else str(version)))
-        if was_held and not wanted_hold:
-            unhold.append(package.name)
-        elif wanted_hold and (moves or not was_held):
-            hold.append(package.name)
-    return packages.Transaction(
-        install=tuple(install),
-        remove=tuple(remove),
-        hold=tuple(hold),
-        unhold=tuple(unhold),
-        held=held,
-    )
-
-
-def _transaction(session: Session, batch: Sequence[Change], lock_wait_s: float) -> None:
-    todo = transaction(batch)
-    manager = session.fact(packages.PackageManager)
-    if manager.endswith("apt-get"):
-        apt = {"env": packages.APT_ENV, "timeout_s": LONG_S}
-        if todo.install or todo.remove:
-            todo = _repaired(session, todo, lock_wait_s)
-        patiently(session, lock_wait_s, packages.apt_transaction, todo, lock_wait_s, **apt)
-    elif manager.endswith("dnf"):
-        session.run(packages.dnf_transaction, todo, env=packages.DNF_ENV, timeout_s=LONG_S)
-    else:
-        raise OperationFailed(session.host_name, "the host has neither apt-get nor dnf", said=())
-
-
-def _repaired(
-    session: Session, todo: packages.Transaction, lock_wait_s: float
-) -> packages.Transaction:
-    """The transaction, after what an interrupted dpkg left unfinished has been finished."""
-    left: packages.Interrupted = session.fact(packages.DpkgInterrupted)
-    if not left.unfinished:
-        return todo
-    ours = {name for name, _ in todo.install} & {*left.reinstall}
-    others = tuple(name for name in left.reinstall if name not in ours)
-    apt = {"env": packages.APT_ENV, "timeout_s": LONG_S}
-    patiently(session, lock_wait_s, packages.apt_repair, others, lock_wait_s, **apt)
-    return replace(todo, reinstall=bool(ours))
-
-
-def _apt_repositories(session: Session, batch: Sequence[Change], lock_wait_s: float) -> None:
-    sources = []
-    for change in batch:
-        if isinstance(change.resource, AptRepository):
-            _repository(session, change.resource, change)
-            sources.append(repository_files(change.resource)[-1].path)
-    patiently(
-        session,
-        lock_wait_s,
-        packages.apt_update,
-        tuple(sources),
-        lock_wait_s,
-        env=packages.APT_ENV,
-        timeout_s=LISTS_S,
-    )
-
-
-def _repository(
-    session: Session, repository: AptRepository | DnfRepository, change: Change
-) -> None:
-    wanted = repository_files(repository)
-    before = list(change.before.get("files", ()))
-    present = before if len(before) == len(wanted) else [""] * len(wanted)
-    for file, digest, target in zip(wanted, present, change.after["files"], strict=True):
-        if digest != target:
-            write(session, file, parents=True)
 
 
 # ---------------------------------------------------------------- kernel, commands

@@ -32,6 +32,12 @@ from aiprov.errors import ApplyError, BecomeError
 QUICK_S = 120
 """For commands that only look or change one small thing."""
 
+LISTS_S = 600
+"""For package lists, and for tools that check or write a configuration."""
+
+LONG_S = 3600
+"""For transactions of packages and for commands of roles, whose length nobody knows."""
+
 
 def _own_state_per_thread() -> None:
     """Let each thread have its own pyinfra ``State``.
