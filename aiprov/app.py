@@ -255,8 +255,13 @@ def _connect(host: Host, request: Request) -> Session:
         if not request.bootstrap:
             raise
     from aiprov.survey.bootstrap import bootstrap
+    from aiprov.survey.transport import transport_for
 
-    bootstrap(host.connection)
+    transport = transport_for(host.connection)
+    try:
+        bootstrap(host.connection, transport)
+    finally:
+        transport.close()
     return open_session(host.connection)
 
 

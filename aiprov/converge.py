@@ -16,9 +16,9 @@ from typing import Literal
 from aiprov.diff import holds
 from aiprov.errors import ApplyError, HostError, UnreachableError, VerificationError
 from aiprov.outcome import Engine, Outcome
-from aiprov.plan import Change, Desired, HostPlan, HostState, Skipped
+from aiprov.plan import Change, Desired, HostPlan, Skipped
 from aiprov.planner import plan as make_plan
-from aiprov.resources import Absent, Reboot, Resource, Service, address
+from aiprov.resources import Absent, HostState, Reboot, Resource, Service, address
 from aiprov.survey import Session
 from aiprov.survey.facts import Facts
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aiprov.resources import Absent, Command, Resource, State, address, kind
-from aiprov.resources import HostState as HostState
 
 FORMAT_VERSION = "1.0"
 
@@ -90,4 +89,3 @@ class HostPlan:
     @property
     def empty(self) -> bool:
         return not self.changes and not self.unknown
-

@@ -13,7 +13,6 @@ from aiprov.plan import (
     Change,
     Desired,
     HostPlan,
-    HostState,
     Skipped,
     Unknown,
 )
@@ -23,6 +22,7 @@ from aiprov.resources import (
     Command,
     DnfRepository,
     File,
+    HostState,
     Merge,
     Package,
     PathExists,
@@ -35,9 +35,9 @@ from aiprov.resources import (
     address,
     previous_path,
 )
+from aiprov.survey.state import PACKAGE_LISTS
 
 LISTS_MAX_AGE_S = 24 * 3600
-PACKAGE_LISTS = "PackageLists"
 REFRESH = "Command[refresh package lists]"
 
 BUILT_IN = "aiprov"

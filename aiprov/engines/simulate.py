@@ -11,9 +11,9 @@ from typing import Any
 
 from aiprov.diff import text_of
 from aiprov.engines import Listener, Outcome
-from aiprov.plan import NEWEST, Change, HostState
+from aiprov.plan import NEWEST, Change
 from aiprov.planner import PACKAGE_LISTS, REFRESH
-from aiprov.resources import (
+from aiprov.resources import HostState, (
     Absent,
     AptRepository,
     Directory,

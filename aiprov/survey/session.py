@@ -1,26 +1,21 @@
-"""A session with the agent on a host, what is read in it, and many hosts at once."""
+"""A session with the agent on a host, and what is read in it."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from aiprov.connection import Connection
 from aiprov.errors import HostError, SurveyError, UnreachableError
-from aiprov.resources import Resource
+from aiprov.resources import HostState, Resource
 from aiprov.survey import Session, become, launch, wire
 from aiprov.survey.facts import Facts, facts_from
-from aiprov.survey.state import HostState, candidates_request, state_from, state_request
+from aiprov.survey.state import candidates_request, state_from, state_request
 from aiprov.survey.transport import Transport, transport_for
 from aiprov.survey.transport.exchange import Deadline, Exchange
 
 ANSWER_S = 90.0
-WORKERS = 50
 _FACTS = {"ask": "facts"}
-
-Result = TypeVar("Result")
 
 
 class AgentSession:
@@ -164,43 +159,3 @@ def survey_state(session: Session, facts: Facts, resources: Iterable[Resource]) 
     request = candidates_request(facts, wanted, answer)
     candidates = session.ask(request) if request is not None else {}
     return state_from(facts, wanted, answer, candidates)
-
-
-def survey_many(
-    connections: Iterable[Connection],
-    work: Callable[[Connection, Session], Result],
-    *,
-    timeout_s: float = ANSWER_S,
-    workers: int = WORKERS,
-) -> Iterator[tuple[Connection, Result | HostError]]:
-    """Do something in a session with each of many hosts, yielding each one as it finishes.
-
-    A host that fails yields its error; one that hangs does so when its time is over, and delays
-    nobody. Stops cleanly when the caller stops iterating.
-    """
-    hosts = list(connections)
-    pool = ThreadPoolExecutor(min(workers, len(hosts)) or 1, thread_name_prefix="survey")
-    try:
-        futures = {
-            pool.submit(_in_session, connection, work, timeout_s): connection
-            for connection in hosts
-        }
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _in_session(
-    connection: Connection, work: Callable[[Connection, Session], Result], timeout_s: float
-) -> Result | HostError:
-    started = time.monotonic()
-    try:
-        session = open_session(connection, timeout_s=timeout_s)
-        try:
-            return work(connection, session)
-        finally:
-            session.close()
-    except HostError as error:
-        error.add_note(f"after {time.monotonic() - started:.1f} s")
-        return error

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from aiprov import fleet
 from aiprov.connection import Connection
 from aiprov.errors import (
     ApplyError,
@@ -21,7 +22,7 @@ from aiprov.lab import Lab
 from aiprov.resources import (
     Secret,
 )
-from aiprov.survey.session import open_session, survey_facts, survey_many
+from aiprov.survey.session import open_session, survey_facts
 from aiprov.survey.transport import transport_for
 from tests.lab.surveys import (
     TRANSPORTS,
@@ -135,9 +136,7 @@ def test_hosts_behind_one_jump_host_share_the_connection_to_it(lab: Lab, tmp_pat
         f" UserKnownHostsFile {lab.known_hosts}\n"
     )
     address = lab.hosts["deb12a"].address
-    count = "grep -c 'Accepted publickey for root' || true"
-    logins = f"journalctl -u ssh --no-pager | {count}"
-    before = int(lab.run("deb12a", ["sh", "-c", logins]).stdout)
+    before = _logins(lab, "deb12a")
     connections = [
         Connection(
             name=f"h{number}",
@@ -146,12 +145,31 @@ def test_hosts_behind_one_jump_host_share_the_connection_to_it(lab: Lab, tmp_pat
         )
         for number in range(5)
     ]
-    results = list(survey_many(connections, lambda c, s: s.ask({"ask": "facts"})["uname"][1]))
-    assert [result for _, result in results] == ["deb12b"] * 5
-    assert int(lab.run("deb12a", ["sh", "-c", logins]).stdout) - before == 1
+    assert list(fleet.each(_node_name, connections, forks=5)) == ["deb12b"] * 5
+    assert _logins(lab, "deb12a") - before == 1
+
+
+def _logins(lab: Lab, host: str) -> int:
+    journal = lab.run(host, ["journalctl", "-u", "ssh", "--no-pager"]).stdout
+    return journal.count(b"Accepted publickey for root")
 
 
 # ---------------------------------------------------------------- faults
+
+
+def _node_name(connection: Connection) -> str:
+    session = open_session(connection)
+    try:
+        return session.ask({"ask": "facts"})["uname"][1]
+    finally:
+        session.close()
+
+
+def _answer(connection: Connection) -> tuple[str, object]:
+    try:
+        return connection.name, _node_name(connection)
+    except UnreachableError as error:
+        return connection.name, error
 
 
 @contextmanager
@@ -170,12 +188,10 @@ def test_a_hung_host_ends_by_its_time_and_delays_nobody(lab: Lab, transport: str
         hung = replace(hosts[0], name="hung", address="127.0.0.1", port=port, timeout_s=4.0)
         started = time.monotonic()
         ended = {
-            connection.name: (time.monotonic() - started, result)
-            for connection, result in survey_many(
-                [hung, *hosts], lambda c, s: s.ask({"ask": "facts"})["uid"]
-            )
+            name: (time.monotonic() - started, answer)
+            for name, answer in fleet.each(_answer, [hung, *hosts], forks=10)
         }
-    assert all(ended[host.name][1] == 0 for host in hosts)
+    assert all(ended[host.name][1] == "deb12a" for host in hosts)
     assert isinstance(ended["hung"][1], UnreachableError)
     assert 3.5 < ended["hung"][0] < 8
     assert max(ended[host.name][0] for host in hosts) < ended["hung"][0]

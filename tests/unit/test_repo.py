@@ -80,7 +80,7 @@ def test_no_catch_all_rooms():
 
 FORBIDDEN = {
     "ansible's ignore_errors": re.compile(r"^\s*ignore_errors:", re.M),
-    "ansible's shell": re.compile(r"^\s*(ansible\.builtin\.)?shell:", re.M),
+    "ansible's shell": re.compile(r"^\s*(- )?(ansible\.builtin\.)?shell:(?! str)", re.M),
     "or-true": re.compile(r"\|\|\s*true\b"),
     "bare except": re.compile(r"^\s*except:\s*$", re.M),
     "shell=True": re.compile(r"shell\s*=\s*True"),

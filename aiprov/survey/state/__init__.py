@@ -41,6 +41,7 @@ from aiprov.resources import (
     DnfRepository,
     File,
     Group,
+    HostState,
     KernelArgument,
     KernelModule,
     Link,
@@ -63,9 +64,6 @@ from aiprov.survey.state import kernel, packages, paths, questions, services
 from aiprov.survey.state.asks import Asks
 
 PACKAGE_LISTS = "PackageLists"
-
-HostState = Mapping[str, State]
-"""A host's state by the address of the resource that asks for it."""
 
 
 def state_request(facts: Facts, resources: Sequence[Resource]) -> Mapping[str, Any]:
