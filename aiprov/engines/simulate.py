@@ -13,12 +13,13 @@ from aiprov.diff import text_of
 from aiprov.engines import Listener, Outcome
 from aiprov.plan import NEWEST, Change
 from aiprov.planner import PACKAGE_LISTS, REFRESH
-from aiprov.resources import HostState, (
+from aiprov.resources import (
     Absent,
     AptRepository,
     Directory,
     DnfRepository,
     File,
+    HostState,
     Link,
     Package,
     Resource,
