@@ -12,7 +12,7 @@ from typing import Any
 from aiprov.diff import text_of
 from aiprov.engines import Listener, Outcome
 from aiprov.plan import NEWEST, Change
-from aiprov.planner import PACKAGE_LISTS, REFRESH
+from aiprov.planner import REFRESH
 from aiprov.resources import (
     Absent,
     AptRepository,
@@ -26,6 +26,7 @@ from aiprov.resources import (
     State,
     previous_path,
 )
+from aiprov.survey.state import PACKAGE_LISTS
 
 _PATH_KINDS = (File, Directory, Link, Absent)
 

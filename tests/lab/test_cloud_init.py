@@ -30,6 +30,8 @@ from aiprov.survey.facts import Facts
 from aiprov.survey.session import open_session, survey_facts, survey_state
 from tests.lab import cloud_boot, every_kind
 from tests.lab.conftest import LabHost
+from tests.unit.engines.cloud_configs import EVERY, rendered
+from tests.unit.engines.cloud_configs import image as image_of
 
 pytestmark = pytest.mark.lab
 
@@ -129,6 +131,7 @@ def test_every_kind_is_surveyed_with_an_empty_plan(make_host, tmp_path, suite):
     user_data = render(wanted, facts_of(host), allow_secrets=True)
     cloud_boot.put(host, "/root/user-data", user_data)
     assert "Valid" in host.text("cloud-init", "schema", "-c", "/root/user-data")
+    _accepts_every_kind(host)
 
     cloud_boot.boot(host, user_data)
     result = cloud_boot.ended(host)
@@ -142,6 +145,16 @@ def test_every_kind_is_surveyed_with_an_empty_plan(make_host, tmp_path, suite):
     assert every_kind.SECRET not in host.text("cat", cloud_boot.RESULT)
     assert host.text("ls", "/var/lib/aiprov") == "first-boot.json"
     assert host.run(["systemctl", "cat", "aiprov-first-boot"], check=False).returncode != 0
+
+
+def _accepts_every_kind(host: LabHost) -> None:
+    """What both families come to is valid for this cloud-init, and it does object to nonsense."""
+    path = "/root/asked"
+    for family, resources in EVERY.items():
+        cloud_boot.put(host, path, rendered(resources, image_of(family)))
+        assert "Valid" in host.text("cloud-init", "schema", "-c", path)
+    cloud_boot.put(host, path, "#cloud-config\nruncmd: [{no: command}]\n")
+    assert host.run(["cloud-init", "schema", "-c", path], check=False).returncode != 0
 
 
 def _possible(host: LabHost, key: str) -> list[Resource]:

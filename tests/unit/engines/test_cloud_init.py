@@ -1,4 +1,7 @@
-"""What is rendered for a first boot: valid for cloud-init, in order, the same every time."""
+"""What is rendered for a first boot: in order, and the same every time.
+
+Whether cloud-init accepts it is asked of cloud-init itself, on lab hosts.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,8 @@ import gzip
 import json
 import os
 from datetime import date
-from functools import cache
 from pathlib import Path
 
-import jsonschema
 import pytest
 import yaml
 
@@ -36,19 +37,12 @@ from tests.unit.engines.cloud_configs import (
 )
 
 DATA = Path(__file__).parents[2] / "data" / "cloud-init"
-SCHEMAS = ("22.4.2", "25.1.4")
 
 CASES = [
     pytest.param(family, resource, id=f"{family}-{address(resource)}")
     for family, resources in EVERY.items()
     for resource in resources
 ]
-
-
-@cache
-def validator(version):
-    schema = json.loads((DATA / f"schema-{version}.json").read_text(encoding="utf-8"))
-    return jsonschema.Draft4Validator(schema)
 
 
 def readable(text):
@@ -72,18 +66,6 @@ def test_golden(family):
     if os.environ.get("REGENERATE"):
         golden.write_text(found, encoding="utf-8")
     assert found == golden.read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("version", SCHEMAS)
-@pytest.mark.parametrize("family", EVERY)
-def test_cloud_init_accepts_every_kind(family, version):
-    document = yaml.safe_load(rendered(EVERY[family], image(family)))
-    assert [error.message for error in validator(version).iter_errors(document)] == []
-
-
-def test_the_schema_would_object():
-    document = {"write_file": [], "runcmd": [{"no": "command"}]}
-    assert len(list(validator("25.1.4").iter_errors(document))) == 2
 
 
 def test_the_same_every_time_and_a_cloud_config_by_its_first_line():
