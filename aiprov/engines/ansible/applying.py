@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -13,7 +14,7 @@ from ansible.plugins.action import ActionBase
 from aiprov.engines import Outcome
 from aiprov.engines.ansible.inside import InsideEngine
 from aiprov.engines.ansible.modules import Modules
-from aiprov.engines.ansible.process import CHANGES_FD, RESULTS_FD
+from aiprov.engines.ansible.process import CHANGES_FD, RESULTS_FD, Work
 from aiprov.errors import HostError
 from aiprov.plan import Change
 from aiprov.survey.facts import Family
@@ -21,16 +22,17 @@ from aiprov.survey.facts import Family
 
 def run(action: ActionBase, task_vars: Mapping[str, Any]) -> dict[str, Any]:
     """Make the changes that the calling process gave, and tell it about each."""
-    changes = _changes()
-    numbers = {id(change): number for number, change in enumerate(changes)}
+    work = _work()
+    _give_passwords(action, work)
+    begun, done = count(), count()  # both are told in the order of the changes
 
     def began(change: Change) -> None:
-        _tell(event="begin", change=numbers[id(change)])
+        _tell(event="begin", change=next(begun))
 
     def ended(outcome: Outcome) -> None:
         _tell(
             event="outcome",
-            change=numbers[id(outcome.change)],
+            change=next(done),
             status=outcome.status,
             message=outcome.message,
             seconds=outcome.seconds,
@@ -45,7 +47,7 @@ def run(action: ActionBase, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         told=ended,
     )
     try:
-        outcomes = engine.apply(changes, began)
+        outcomes = engine.apply(work.changes, began)
     except HostError as error:
         _tell(event="error", type=type(error).__name__, message=error.message, hint=error.hint)
         return {"failed": True, "msg": error.message}
@@ -53,11 +55,20 @@ def run(action: ActionBase, task_vars: Mapping[str, Any]) -> dict[str, Any]:
     return {"changed": bool(outcomes), "failed": failed, "msg": "see aiprov's report"}
 
 
-def _changes() -> Sequence[Change]:
+def _work() -> Work:
     number = int(os.environ[CHANGES_FD])
     data = os.pread(number, os.fstat(number).st_size, 0)
-    changes: tuple[Change, ...] = pickle.loads(data)  # noqa: S301  our own, from memory
-    return changes
+    work: Work = pickle.loads(data)  # noqa: S301  our own, from memory
+    return work
+
+
+def _give_passwords(action: ActionBase, work: Work) -> None:
+    """Passwords that somebody typed. Options of Ansible take them from files on disk only."""
+    connection = action._connection
+    if work.password is not None:
+        connection.set_option("password", work.password.reveal())
+    if work.become_password is not None and connection.become is not None:
+        connection.become.set_option("become_pass", work.become_password.reveal())
 
 
 def _tell(**event: Any) -> None:

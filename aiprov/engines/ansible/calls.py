@@ -33,7 +33,7 @@ class Again:
     """The call is made again, after ``delay_s``, while its output says that it is too early."""
 
     stream: Literal["stdout", "stderr"]
-    while_it_says: tuple[str, ...]
+    while_it_says: str  # a regular expression, searched for
     times: int
     delay_s: int
 
@@ -43,7 +43,8 @@ class ModuleCall:
     """A module (or action) of ``ansible.builtin`` and its arguments.
 
     ``no_log``: neither the arguments nor the result may be shown or logged anywhere.
-    ``reads``: the call changes nothing by itself.
+    ``reads``: the call changes nothing by itself. ``expects``: a regular expression that all of the
+    output must match, or the call has failed.
     """
 
     name: str
@@ -52,6 +53,7 @@ class ModuleCall:
     no_log: bool = False
     reads: bool = False
     again: Again | None = None
+    expects: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,6 @@ def command(
 
 
 WHILE_LOCKED = Again(
-    stream="stderr", while_it_says=("Could not get lock", "lock is locked"), times=24, delay_s=5
+    stream="stderr", while_it_says="Could not get lock|lock (is|was) locked", times=24, delay_s=5
 )
 """Two minutes: what apt's timers and unattended-upgrades usually need."""

@@ -68,7 +68,10 @@ class InsideEngine:
         except (UnreachableError, BecomeError) as error:
             if first:
                 raise
-            problem = error.message  # what was done before must not be lost with the error
+            # What was done before must not be lost with the error.
+            problem = f"the connection was lost: {error.message}"
+            if isinstance(error, BecomeError):
+                problem = error.message
         seconds = (time.monotonic() - began) / len(step.changes)
         return [
             Outcome(
@@ -104,8 +107,8 @@ class InsideEngine:
         service = step.changes[0].resource
         if not isinstance(service, Service):
             return problem
-        if call.again is not None:  # the one that waits: its output is a single word
-            problem = f"{service.name} was started but is {problem.splitlines()[0]}"
+        if call.expects is not None:
+            problem = f"{service.name} was started and did not stay up: {problem.splitlines()[0]}"
         argv = ("journalctl", "--unit", service.name, "--lines", "12", "--no-pager", "-o", "cat")
         log = self._modules.run(command("Read what the unit logged", argv, reads=True))
         return f"{problem}\n{log.get('stdout', '')}".rstrip()

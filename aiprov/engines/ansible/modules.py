@@ -71,11 +71,13 @@ class Modules:
         result = self._once(call)
         if call.again is not None:
             for _ in range(call.again.times):
-                said = str(result.get(call.again.stream, ""))
-                if not any(sign in said for sign in call.again.while_it_says):
+                if not re.search(call.again.while_it_says, str(result.get(call.again.stream, ""))):
                     break
                 time.sleep(call.again.delay_s)
                 result = self._once(call)
+        said = str(result.get("stdout", "")).strip()
+        if call.expects is not None and not re.fullmatch(call.expects, said):
+            return {**result, "failed": True, "msg": " ".join(said.split())}
         return result
 
     def _once(self, call: ModuleCall) -> Mapping[str, Any]:
@@ -122,7 +124,7 @@ def failure(result: Mapping[str, Any]) -> str | None:
     """What the host said, when the result is a failure."""
     if not (result.get("failed") or result.get("rc")):
         return None
-    message = str(result.get("msg") or _exception(result))
+    message = _message(result)
     said = [str(result.get(stream, "")).strip() for stream in ("stderr", "stdout")]
     if re.fullmatch(r"|(The command exited with a )?non-zero return code\.?", message):
         return "\n".join([*(_tail(text) for text in said if text), f"exit code {result['rc']}"][:2])
@@ -130,11 +132,21 @@ def failure(result: Mapping[str, Any]) -> str | None:
     return "\n".join(text for text in (message, _tail(detail)) if text)
 
 
-def _exception(result: Mapping[str, Any]) -> str:
-    """What a module that crashed left: text, or since ansible-core 2.19 an event with a message."""
+def _message(result: Mapping[str, Any]) -> str:
+    """The result's message, with the causes that ansible-core keeps beside it since 2.19."""
     crash = result.get("exception", "")
+    messages = [str(result.get("msg") or "")]
     event = getattr(crash, "event", None)
-    return str(getattr(event, "msg", crash))
+    while event is not None:
+        messages.append(str(event.msg))
+        event = getattr(getattr(event, "chain", None), "event", None)
+    if not any(messages):
+        messages.append(str(crash))
+    told: list[str] = []
+    for message in filter(None, messages):
+        if not any(message in before for before in told):
+            told.append(message)
+    return ": ".join(told)
 
 
 def _tail(text: str, lines: int = 12) -> str:

@@ -13,10 +13,10 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,21 @@ _DEFAULTS = {
     # Without these a host that has vanished is noticed after a quarter of an hour.
     "ANSIBLE_SSH_EXTRA_ARGS": "-o ServerAliveInterval=15 -o ServerAliveCountMax=4",
 }
+_MEMORY = "/dev/shm"  # noqa: S108  where Ansible makes a folder of its own to stage contents in
 _FIXED = {
     "ANSIBLE_NOCOLOR": "True",
     "ANSIBLE_RETRY_FILES_ENABLED": "False",
     "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What the other side is given."""
+
+    changes: tuple[Change, ...]
+    password: Secret | None
+    become_password: Secret | None
 
 
 class AnsibleEngine:
@@ -77,24 +87,23 @@ class AnsibleEngine:
         """See ``Engine.apply``."""
         run = _Run(changes, listener, self._connection.name)
         with ExitStack() as stack:
-            given = stack.enter_context(_memory_file(pickle.dumps(tuple(changes))))
+            work = Work(
+                changes=tuple(changes),
+                password=self._connection.password,
+                become_password=self._connection.become_password,
+            )
+            given = stack.enter_context(_memory_file(pickle.dumps(work)))
             said = stack.enter_context(_memory_file(b""))
-            files = [given]
-            argv = [*self._argv()]
-            for option, secret in self._passwords():
-                number = stack.enter_context(_memory_file(secret.reveal().encode()))
-                files.append(number)
-                argv += [option, f"/dev/fd/{number}"]
             results, told = os.pipe()
             stack.callback(os.close, results)
             try:
                 process = subprocess.Popen(
-                    argv,
-                    env=self._environment(stack, given, told),
+                    [*self._argv()],
+                    env=self._environment(given, told),
                     stdin=subprocess.DEVNULL,
                     stdout=said,
                     stderr=said,
-                    pass_fds=(*files, told),
+                    pass_fds=(given, told),
                     start_new_session=True,
                 )
             finally:
@@ -111,23 +120,20 @@ class AnsibleEngine:
         for source in self._inventory:
             yield from ("--inventory", source)
         yield from ("--limit", self._connection.name)
+        # As with Ansible's own options, what the inventory says goes before these.
+        if self._connection.user is not None:
+            yield from ("--user", self._connection.user)
+        if self._connection.private_key_file is not None:
+            yield from ("--private-key", self._connection.private_key_file)
         if self._connection.become:
             yield from ("--become", "--become-user", self._connection.become_user)
             yield from ("--become-method", self._connection.become_method)
         yield from self._options
 
-    def _passwords(self) -> Iterator[tuple[str, Secret]]:
-        if self._connection.password is not None:
-            yield "--connection-password-file", self._connection.password
-        if self._connection.become_password is not None:
-            yield "--become-password-file", self._connection.become_password
-
-    def _environment(self, stack: ExitStack, given: int, told: int) -> dict[str, str]:
+    def _environment(self, given: int, told: int) -> dict[str, str]:
         fixed = {**_FIXED, CHANGES_FD: str(given), RESULTS_FD: str(told)}
-        memory = Path("/dev/shm")  # noqa: S108  in memory: Ansible stages file contents there
-        if os.access(memory, os.W_OK):
-            folder = tempfile.TemporaryDirectory(prefix="aiprov-", dir=memory)
-            fixed["ANSIBLE_LOCAL_TEMP"] = stack.enter_context(folder)
+        if os.access(_MEMORY, os.W_OK):
+            fixed["ANSIBLE_LOCAL_TEMP"] = _MEMORY
         return {**_DEFAULTS, **os.environ, **fixed}
 
 
@@ -202,7 +208,6 @@ def _memory_file(content: bytes) -> Iterator[int]:
     number = os.memfd_create("aiprov", 0)
     try:
         os.set_inheritable(number, False)
-        os.fchmod(number, 0o600)  # Ansible would run an executable one
         view = memoryview(content)
         while view:
             view = view[os.write(number, view) :]

@@ -38,15 +38,17 @@ def _task(call: ModuleCall) -> dict[str, Any]:
         task["environment"] = {"AIPROV_DOLLAR": ENVIRONMENT["AIPROV_DOLLAR"]}
     if call.module == "ansible.builtin.command":
         task["changed_when"] = not call.reads
+    name = "aiprov_" + re.sub(r"\W+", "_", call.name.lower()).strip("_")
+    if call.again is not None or call.expects is not None:
+        task["register"] = name
     if call.again is not None:
-        name = "aiprov_" + re.sub(r"\W+", "_", call.name.lower()).strip("_")
-        sign = "|".join(call.again.while_it_says)
         task |= {
-            "register": name,
-            "until": f"{name}.{call.again.stream} is not search('{sign}')",
+            "until": f"{name}.{call.again.stream} is not search('{call.again.while_it_says}')",
             "retries": call.again.times,
             "delay": call.again.delay_s,
         }
+    if call.expects is not None:
+        task["failed_when"] = f"{name}.stdout is not match('^{call.expects}$')"
     if call.no_log:
         task["no_log"] = True
     return task

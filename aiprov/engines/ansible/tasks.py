@@ -8,6 +8,7 @@ arguments) is a plain file and one command.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, assert_never
 
@@ -39,9 +40,10 @@ from aiprov.resources import (
 )
 from aiprov.survey.facts import Family
 
-STARTING = Again(
+_RUNS = r"(NRestarts=0\s+)?ActiveState=active"
+_STARTING = Again(
     stream="stdout",
-    while_it_says=("activating", "deactivating", "reloading", "refreshing", "maintenance"),
+    while_it_says=r"^(NRestarts=0\s+)?ActiveState=(activating|reloading|refreshing|maintenance)",
     times=90,
     delay_s=1,
 )
@@ -168,12 +170,14 @@ def _service(change: Change, service: Service) -> Iterator[ModuleCall]:
         name=_service_name(service, args), module="ansible.builtin.systemd_service", args=args
     )
     if restart or args.get("state") == "started":
-        yield command(
-            f"Wait until {service.name} is active",
-            ("systemctl", "is-active", service.name),
-            reads=True,
-            again=STARTING,
-        )
+        yield _runs(f"Wait until {service.name} is up", service.name, again=_STARTING)
+        # A unit that does not tell when it is ready counts as up at once, also when it then ends.
+        yield _runs(f"See that {service.name} stays up", service.name)
+
+
+def _runs(name: str, unit: str, again: Again | None = None) -> ModuleCall:
+    argv = ("systemctl", "show", "--property=ActiveState,NRestarts", "--", unit)
+    return replace(command(name, argv, reads=True, again=again), expects=_RUNS)
 
 
 def _pattern(unit: str) -> str:
