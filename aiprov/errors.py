@@ -68,7 +68,10 @@ class InventoryErrors(InventoryError):  # noqa: N818 - it is several
         self.errors = tuple(
             sorted(told.values(), key=lambda error: (error.path or "", error.line or 0))
         )
-        lines = [f"{error}; {error.hint}" if error.hint else str(error) for error in self.errors]
+        lines = [
+            f"{str(error).rstrip('.')}; {error.hint}" if error.hint else str(error)
+            for error in self.errors
+        ]
         super().__init__("\n".join(lines))
 
 

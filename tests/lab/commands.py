@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from typing import Any
 import yaml
 
 from aiprov.lab import Lab
+from aiprov.lab.machine import Process
 
 ROLES = {
     "aiprov_roles": ["base", "containerd", "docker"],
@@ -39,6 +43,64 @@ class Said:
         return json.loads(self.out)
 
 
+class Running:
+    """A command under way: its progress can be waited for, and it can be ended at any moment."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self._out: list[str] = []
+        self._err: list[str] = []
+        self._told = threading.Condition()
+        self._readers = [
+            threading.Thread(target=self._read, args=given)
+            for given in ((process.stdout, self._out), (process.stderr, self._err))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, stream: Any, lines: list[str]) -> None:
+        for line in stream:
+            with self._told:
+                lines.append(line)
+                self._told.notify_all()
+        with self._told:
+            self._told.notify_all()
+
+    def wait_for(self, pattern: str, timeout: float = 300) -> None:
+        """Return as soon as a line of its progress matches. It must not end before."""
+
+        def there() -> bool:
+            ended = not self._readers[1].is_alive() or self.process.poll() is not None
+            return ended or any(re.search(pattern, line) for line in self._err)
+
+        with self._told:
+            while not there():
+                if not self._told.wait(timeout):
+                    break
+        said = "".join((*self._err, *self._out))
+        assert re.search(pattern, said), f"{pattern} was not reached:\n{said}"
+
+    def kill(self, number: signal.Signals = signal.SIGKILL, *, all_of_it: bool = False) -> None:
+        """Send a signal: to the command alone, or to everything that it has started too."""
+        top = Process.of(self.process.pid)
+        assert top is not None, "it had ended already:\n" + "".join((*self._err, *self._out))
+        for process in tuple(_family(top)) if all_of_it else (top,):
+            process.signal(number)
+
+    def finish(self, timeout: float = 600) -> Said:
+        """Wait until it has ended."""
+        self.process.wait(timeout)
+        for reader in self._readers:
+            reader.join(timeout)
+        return Said(self.process.returncode, "".join(self._out), "".join(self._err))
+
+
+def _family(process: Process) -> Iterator[Process]:
+    yield process
+    for child in process.children():
+        yield from _family(child)
+
+
 @dataclass(frozen=True)
 class Site:
     """A lab with an inventory folder of its own beside the lab's, where tests set variables."""
@@ -57,15 +119,18 @@ class Site:
     def inventory(self) -> tuple[str, ...]:
         return ("-i", str(self.lab.inventory), "-i", str(self.folder))
 
-    def start(self, verb: str, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, verb: str, *arguments: str) -> Running:
         """Begin a command and leave it running."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "aiprov", verb, *self.inventory, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment(self.folder),
+        return Running(
+            subprocess.Popen(
+                [sys.executable, "-m", "aiprov", verb, *self.inventory, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment(self.folder),
+                start_new_session=True,
+            )
         )
 
     def aiprov(self, verb: str, *arguments: str, stdin: str = "") -> Said:
@@ -78,6 +143,7 @@ class Site:
             check=False,
             timeout=900,
             env=environment(self.folder),
+            start_new_session=True,  # no terminal: passwords are asked for on standard input
         )
         return Said(done.returncode, done.stdout, done.stderr)
 
