@@ -133,16 +133,22 @@ def render_ansible(request: Request, role: str, host: str) -> str:
 
 
 def cloud_init(
-    request: Request, host: str, system: str, architecture: str, *, allow_secrets: bool
-) -> tuple[str, str]:
+    request: Request,
+    host: str,
+    system: str,
+    architecture: str,
+    *,
+    compressed: bool,
+    allow_secrets: bool,
+) -> tuple[bytes, str]:
     """User-data for a host's first boot, and what to know of its size."""
-    from aiprov.engines.cloud_init import render, size_report
+    from aiprov.engines.cloud_init import gzipped, render, size_report
     from aiprov.engines.cloud_init.image import pristine
 
     job = _one_job(request, host, None)
     image = pristine(system, architecture, name=host)
     text = render(job.wants(image).desired, image, allow_secrets=allow_secrets)
-    return text, str(size_report(text))
+    return gzipped(text) if compressed else text.encode(), str(size_report(text))
 
 
 def inventory_view(what: str, request: Request) -> tuple[dict[str, Any], str, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -28,6 +29,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def main() -> None:
     """The ``aiprov`` command. Exits with the codes that ``aiprov --help`` lists."""
     signal.signal(signal.SIGTERM, _terminated)
+    _start_fast()
     try:
         code = root.main(standalone_mode=False)
     except click.ClickException as error:
@@ -48,6 +50,14 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(OK)
     sys.exit(code if isinstance(code, int) else OK)
+
+
+def _start_fast() -> None:
+    """Leave out what costs a tenth of a run that changes nothing, and gives it nothing."""
+    # Imports make a hundred thousand objects that stay: looking for garbage there finds none.
+    gc.set_threshold(20_000, 50, 100)
+    # pydantic would read the metadata of every installed distribution, to look for its plugins.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
 def _terminated(_number: int, _frame: FrameType | None) -> None:
@@ -251,13 +261,10 @@ def cloud_init(
     """Print user-data that brings an instance to a host's roles at its first boot."""
     from aiprov import app
 
-    text, size = app.cloud_init(_request(**flags), host, system, arch, allow_secrets=allow_secrets)
-    if compressed:
-        from aiprov.engines.cloud_init import gzipped
-
-        click.get_binary_stream("stdout").write(gzipped(text))
-    else:
-        click.echo(text, nl=False)
+    user_data, size = app.cloud_init(
+        _request(**flags), host, system, arch, compressed=compressed, allow_secrets=allow_secrets
+    )
+    click.get_binary_stream("stdout").write(user_data)
     click.echo(size, err=True)
     return OK
 
