@@ -8,7 +8,7 @@ VENV   ?= .venv
 # The second controller: another Python, and with it the other supported line of ansible-core.
 VENV2  ?= .venv2
 
-.PHONY: demo test unit lab-tests other-controller bench generated clean
+.PHONY: demo test unit other-controller bench collection generated clean
 
 demo:
 	@$(PYTHON) .ci/prepare.py $(VENV) --lab
@@ -29,6 +29,10 @@ other-controller:
 bench:
 	@$(PYTHON) .ci/prepare.py $(VENV) --extra test --lab
 	@$(VENV)/bin/python -m tests.bench
+
+collection:
+	@$(PYTHON) .ci/prepare.py $(VENV)
+	@$(VENV)/bin/python -m aiprov.collection
 
 generated:
 	@$(PYTHON) .ci/prepare.py $(VENV)

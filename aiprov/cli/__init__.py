@@ -264,7 +264,7 @@ def cloud_init(
     user_data, size = app.cloud_init(
         _request(**flags), host, system, arch, compressed=compressed, allow_secrets=allow_secrets
     )
-    click.get_binary_stream("stdout").write(user_data)
+    sys.stdout.buffer.write(user_data)
     click.echo(size, err=True)
     return OK
 
