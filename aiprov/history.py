@@ -12,6 +12,9 @@ from typing import Any
 
 from aiprov.errors import UsageError
 
+KEPT_RUNS = 1000
+"""Older runs are dropped, so that a drift check every few minutes does not fill a disk."""
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
     id INTEGER PRIMARY KEY,
@@ -34,8 +37,9 @@ def record(document: dict[str, Any], path: Path | None = None) -> int:
             "INSERT INTO runs (started, verb, document) VALUES (?, ?, ?)",
             (document["started"], document["verb"], json.dumps(document, sort_keys=True)),
         )
-        number = cursor.lastrowid
-    return number or 0
+        number = cursor.lastrowid or 0
+        database.execute("DELETE FROM runs WHERE id <= ?", (number - KEPT_RUNS,))
+    return number
 
 
 def load(number: int | None = None, path: Path | None = None) -> dict[str, Any]:

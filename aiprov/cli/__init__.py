@@ -243,7 +243,10 @@ def render(engine: str, role: str, host: str, **flags: Any) -> int:
     """Print the plain Ansible tasks that a role's plan comes to on a host."""
     from aiprov import app
 
-    click.echo(app.render_ansible(_request(**flags), role, host), nl=False)
+    tasks = app.render_ansible(_request(**flags), role, host)
+    click.echo(tasks, nl=False)
+    if tasks.strip() in {"", "---"}:
+        click.echo(f"nothing to do for role {role} on {host}", err=True)
     return OK
 
 
