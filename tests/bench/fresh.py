@@ -23,7 +23,7 @@ def first(stage: Stage, sizes: Sizes) -> Result:
     samples: dict[str, list[Sample]] = {way: [] for way in ways}
     for number in range(sizes.fresh):
         for way, bring in ways.items():
-            with stage.fresh(f"fresh{number}") as host:
+            with stage.fresh(f"fresh{number}", lists=False) as host:
                 sample = bring(host)
             samples[way].append(sample)
             stage.say(f"{way}: {sample.wall:.1f} s")
@@ -56,7 +56,7 @@ def same(stage: Stage, sizes: Sizes) -> Result:
     stage.write_peers(stage.converged(1)[0])
     rows = []
     for number, peer in enumerate((_ordinary, _plain)):
-        with stage.fresh(f"peer{number}") as host:
+        with stage.fresh(f"peer{number}", lists=True) as host:
             command = replace(peer(stage, host), valid=_succeeded)
             sample = command.run()
             stage.say(f"{command.name}: {sample.wall:.1f} s")

@@ -74,6 +74,7 @@ class Command:
     valid: Callable[[Sample], str | None]
     after: Callable[[], None] = lambda: None
     runs: int | None = None
+    warm: bool = True
 
     def run(self) -> Sample:
         """Run it once. Raises ``BenchError`` when the run does not count."""
@@ -110,7 +111,13 @@ def once(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Sample:
 def side_by_side(
     commands: Sequence[Command], *, runs: int, say: Callable[[str], None]
 ) -> list[Figures]:
-    """Measure the commands in turn, so that what else the machine does meets all of them."""
+    """Measure the commands in turn, so that what else the machine does meets all of them.
+
+    Quick ones run once more, before: their files are then in memory, and compiled.
+    """
+    for command in commands:
+        if command.warm:
+            command.run()
     samples: dict[str, list[Sample]] = {command.name: [] for command in commands}
     for number in range(runs):
         for command in commands:

@@ -141,7 +141,7 @@ def _compare(stage: Stage, commands: Sequence[Command], sizes: Sizes) -> list[Fi
     """The commands side by side, the slow ones less often."""
     slow = (ANSIBLE, PYINFRA)
     limited = [
-        replace(command, runs=sizes.slow_runs) if command.name in slow else command
+        replace(command, runs=sizes.slow_runs, warm=False) if command.name in slow else command
         for command in commands
     ]
     return side_by_side(limited, runs=sizes.runs, say=stage.say)

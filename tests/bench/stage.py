@@ -60,7 +60,11 @@ class Stage:
     def __post_init__(self) -> None:
         self.files.mkdir(exist_ok=True)
         # Nothing that lies around on this machine may change what is measured.
-        kept = {name: value for name, value in os.environ.items() if "ANSIBLE" not in name}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if "ANSIBLE" not in name and name != "PYTHONDONTWRITEBYTECODE"
+        }
         self.env = {
             **kept,
             "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
@@ -120,10 +124,11 @@ class Stage:
         return self.ready[:count]
 
     @contextmanager
-    def fresh(self, name: str) -> Iterator[str]:
-        """A plain host for one purpose, with no package lists: as old ones would be."""
+    def fresh(self, name: str, *, lists: bool) -> Iterator[str]:
+        """A plain host for one purpose, with today's package lists or with none."""
         self.up([name])
-        self.lab.run(name, ["find", "/var/lib/apt/lists", "-type", "f", "-delete"])
+        if not lists:
+            self.lab.run(name, ["find", "/var/lib/apt/lists", "-type", "f", "-delete"])
         yield name
         self.lab.remove(name)
 
