@@ -47,9 +47,9 @@ def load(number: int | None = None, path: Path | None = None) -> dict[str, Any]:
     where = path or default_path()
     if not where.exists():
         raise UsageError(f"no run was recorded here ({where})", hint="run `aiprov apply` first")
-    query = "SELECT id, document FROM runs WHERE id = ?1 OR ?1 IS NULL ORDER BY id DESC LIMIT 1"
+    query = "SELECT id, document FROM runs WHERE id = :number OR :number IS NULL ORDER BY id DESC LIMIT 1"
     with _database(where) as database:
-        row = database.execute(query, (number,)).fetchone()
+        row = database.execute(query, {"number": number}).fetchone()
     if row is None:
         raise UsageError(f"there is no run {number} in {where}", hint="`aiprov report --list`")
     document: dict[str, Any] = json.loads(row[1])

@@ -1,0 +1,184 @@
+"""One host on its way, in memory: stages, verification, putting back, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+from aiprov.converge import Convergence, Event, HostApi, HostResult, Wanted
+from aiprov.engines.simulate import SimulateEngine
+from aiprov.errors import UnreachableError
+from aiprov.outcome import Outcome
+from aiprov.plan import Change, Desired
+from aiprov.resources import File, Merge, Package, Resource, Service
+from tests.unit.test_planner import CONFIG, FRESH, RUNNING, SERVICE, file_state
+
+FACTS = None  # the wants of these tests do not look at facts
+
+
+class Quiet:
+    """A session that nobody talks to: state comes from the engine's memory."""
+
+    host = "h"
+
+    def ask(self, request):
+        raise AssertionError("not asked")
+
+    def close(self):
+        pass
+
+
+def run(
+    resources: Sequence[Resource], engine, *, look=None, connect=Quiet, plan_only=False
+) -> tuple[HostResult, list[Event]]:
+    events: list[Event] = []
+    api = HostApi(
+        connect=connect,
+        read_facts=lambda session: FACTS,
+        read_state=lambda session, facts, wanted: look() if look else engine.state,
+    )
+    desired = [Desired(role="r", resource=resource) for resource in resources]
+    made = Convergence(
+        host="h",
+        api=api,
+        wants=lambda facts: Wanted(desired=desired),
+        engine=None if plan_only else engine,
+        listener=events.append,
+    )
+    return made.run(), events
+
+
+class Failing(SimulateEngine):
+    """Fails the first change of an address, as a daemon that does not come back."""
+
+    def __init__(self, state, address: str) -> None:
+        super().__init__(state)
+        self.address = address
+        self.seen: list[Change] = []
+
+    def apply(self, changes, listener):
+        outcomes = []
+        for number, change in enumerate(changes):
+            listener(change)
+            self.seen.append(change)
+            if change.address == self.address and change.reason != "with its former files":
+                outcomes.append(Outcome(change=change, status="failed", message="it said no"))
+                rest = [Outcome(change=one, status="not run") for one in changes[number + 1 :]]
+                return [*outcomes, *rest]
+            outcomes += super().apply([change], lambda one: None)
+        return outcomes
+
+
+OLD = {"File[/etc/x.conf]": file_state("old\n"), "Service[x.service]": RUNNING}
+
+
+def test_nothing_to_do():
+    state = {"File[/etc/x.conf]": file_state("new\n"), "Service[x.service]": RUNNING}
+    result, _ = run([CONFIG, SERVICE], SimulateEngine(state))
+    assert result.status == "unchanged"
+    assert result.changed == 0
+
+
+def test_a_plan_makes_nothing():
+    engine = SimulateEngine(OLD)
+    result, _ = run([CONFIG, SERVICE], engine, plan_only=True)
+    assert result.status == "pending"
+    assert engine.state == OLD
+
+
+def test_a_host_is_brought_there_and_events_tell_of_it():
+    result, events = run([CONFIG, SERVICE], SimulateEngine(OLD))
+    assert result.status == "changed"
+    assert result.error is None
+    assert [event.text for event in events if event.step == "change"] == [
+        "r: File[/etc/x.conf]",
+        "r: Service[x.service]",
+        "aiprov: Absent[/etc/x.conf.aiprov-previous]",
+    ]
+    assert events[-1].step == "end"
+
+
+def test_stages_follow_each_other_until_nothing_is_unknown():
+    merge = File(
+        path="/etc/d.json", content=Merge(format="json", values={"a": 1}), delivered_by="d"
+    )
+    state = {**FRESH, "Package[d]": {"version": None, "candidates": ["1"]}}
+    result, _ = run([Package(name="d"), merge], SimulateEngine(state))
+    assert result.status == "changed"
+    assert result.stages == 2
+
+
+def test_what_was_applied_but_is_not_so_is_a_failure():
+    absent = {"File[/etc/x.conf]": {"type": "absent"}}
+    result, _ = run([CONFIG], SimulateEngine({}), look=lambda: absent)
+    assert result.status == "failed"
+    assert result.error is not None
+    assert result.error.exit_code == 3
+    assert "was applied, but" in result.error.message
+
+
+def test_resources_that_undo_each_other_come_to_an_end():
+    flips = iter(range(100))
+
+    def restless():
+        text = "new\n" if next(flips) % 2 else "old\n"
+        digest = sha256(text.encode()).hexdigest()
+        return {"File[/etc/x.conf]": {**file_state(text), "sha256": digest}}
+
+    class Blind(SimulateEngine):
+        def apply(self, changes, listener):
+            return [Outcome(change=change, status="done") for change in changes]
+
+    other = File(path="/etc/y", content="y")
+    result, _ = run([CONFIG, other], Blind({}), look=restless)
+    assert result.status == "failed"
+
+
+def test_a_service_that_does_not_come_back_gets_its_former_file():
+    engine = Failing(OLD, "Service[x.service]")
+    result, events = run([CONFIG, SERVICE], engine)
+    assert result.status == "failed"
+    assert result.error is not None
+    assert "/etc/x.conf was put back as it was, and x.service runs with it" in result.error.message
+    assert [change.address for change in engine.seen[2:]] == [
+        "Command[put back /etc/x.conf]",
+        "Service[x.service]",
+    ]
+    assert any(event.step == "rollback" for event in events)
+
+
+def test_a_failure_without_a_service_is_not_rolled_back():
+    other = File(path="/etc/other", content="x")
+    result, _ = run([CONFIG, other], Failing({}, "File[/etc/other]"))
+    assert result.status == "failed"
+    assert result.rolled_back == ()
+    assert [outcome.status for outcome in result.outcomes] == ["done", "failed"]
+
+
+def test_an_unreachable_host_is_a_result():
+    def connect():
+        raise UnreachableError("h", "no route", hint="is it up?")
+
+    result, _ = run([CONFIG], SimulateEngine({}), connect=connect)
+    assert result.status == "unreachable"
+    assert result.error is not None
+    assert result.error.exit_code == 4
+
+
+def test_a_defect_is_told_and_stays_with_its_host():
+    def look():
+        raise KeyError("oops")
+
+    result, _ = run([CONFIG], SimulateEngine({}), look=look)
+    assert result.status == "failed"
+    assert result.error is not None
+    assert "KeyError" in result.error.message
+    assert "report it" in (result.error.hint or "")
+
+
+def test_a_stopped_service_is_started_where_it_stands():
+    stopped = {**RUNNING, "running": False}
+    state = {"File[/etc/x.conf]": file_state("new\n"), "Service[x.service]": stopped}
+    service = Service(name="x.service", running=True)
+    result, _ = run([CONFIG, service], SimulateEngine(state))
+    assert [outcome.change.after.get("restart") for outcome in result.outcomes] == [None]

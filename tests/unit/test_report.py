@@ -1,0 +1,160 @@
+"""What people and machines read of a run: on one screen, without secrets, in every form."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from datetime import UTC, datetime
+
+import pytest
+
+from aiprov import app, cli, history
+from aiprov.converge import HostResult
+from aiprov.errors import ApplyError, HostError, UnreachableError, UsageError, VerificationError
+from aiprov.outcome import Outcome
+from aiprov.plan import Desired, HostPlan
+from aiprov.planner import plan
+from aiprov.report.document import run_document
+from aiprov.report.html import html
+from aiprov.report.junit import junit
+from aiprov.report.text import plan_text, summary_text
+from aiprov.resources import File, Package, Secret
+from tests.unit.test_planner import CONFIG, SERVICE, file_state
+
+STARTED = datetime(2026, 11, 21, 8, tzinfo=UTC)
+SECRET = "hunter2"
+
+
+def a_plan() -> HostPlan:
+    wanted = [
+        CONFIG,
+        SERVICE,
+        Package(name="p", version="2"),
+        File(path="/etc/secret", content=Secret(f"password={SECRET}\n"), mode=0o600),
+    ]
+    state = {
+        "File[/etc/x.conf]": file_state("old\n"),
+        "Package[p]": {"version": "1.0-1", "candidates": ["2.0-1"]},
+        "File[/etc/secret]": {"type": "file", "sha256": "0" * 64, "content": f"old={SECRET}"},
+    }
+    return plan("h", [Desired(role="r", resource=one) for one in wanted], state)
+
+
+def pending(name: str = "h") -> HostResult:
+    return HostResult(host=name, status="pending", plan=a_plan(), seconds=0.4)
+
+
+def failed(name: str = "bad", error: HostError | None = None) -> HostResult:
+    change = a_plan().changes[0]
+    return HostResult(
+        host=name,
+        status="failed",
+        plan=a_plan(),
+        outcomes=(Outcome(change=change, status="failed", message="line\n" * 30),),
+        error=error or ApplyError(name, "x failed\n" + "more\n" * 30, hint="do this"),
+        stages=1,
+    )
+
+
+def document(*results: HostResult) -> dict:
+    return run_document("plan", results, started=STARTED, seconds=1.5)
+
+
+def test_the_document_is_versioned_and_stable():
+    made = document(pending(), HostResult(host="a", status="unchanged"))
+    assert made["format_version"] == "1.0"
+    assert list(made["hosts"]) == ["a", "h"]
+    assert made["summary"]["pending"] == 1
+    assert json.loads(json.dumps(made)) == made
+
+
+def test_secrets_are_in_no_form_of_a_run():
+    made = document(pending(), failed())
+    forms = [json.dumps(made), html(made), junit(made), summary_text(made, whole=True)]
+    forms.append(plan_text(pending()))
+    for form in forms:
+        assert SECRET not in form
+    assert "(secret)" in plan_text(pending())
+
+
+def test_a_plan_tells_what_and_why():
+    text = plan_text(pending())
+    assert "Package[p] 1.0-1 -> 2.0-1" in text
+    assert "-old" in text
+    assert "+new" in text
+    assert "restart Service[x.service]" in text
+    assert "/etc/x.conf changed" in text
+
+
+def test_the_summary_fits_a_screen():
+    many = [HostResult(host=f"h{number}", status="unchanged") for number in range(200)]
+    text = summary_text(document(*many, failed()))
+    assert len(text.splitlines()) < 24
+    assert "200 hosts" in text
+    assert "hint: do this" in text
+    assert "more with `aiprov report -v`" in text
+
+
+def test_junit_counts_failures():
+    root = ET.fromstring(junit(document(pending(), failed())).split("?>", 1)[1])
+    counts = {suite.get("name"): suite.get("failures") for suite in root}
+    assert counts == {"bad": "1", "h": str(len(a_plan().changes))}
+
+
+def test_the_page_asks_for_nothing_from_elsewhere():
+    page = html(document(pending(), failed()))
+    assert "src=" not in page
+    assert "http" not in page
+
+
+def test_the_page_escapes_what_hosts_say():
+    error = HostError("bad", "<script>alert(1)</script>")
+    assert "<script>" not in html(document(failed(error=error)))
+
+
+# ---------------------------------------------------------------- exit codes
+
+
+@pytest.mark.parametrize(
+    ("results", "code"),
+    [
+        ([HostResult(host="a", status="unchanged")], 0),
+        ([HostResult(host="a", status="changed")], 0),
+        ([pending()], 2),
+        ([failed(), pending()], 1),
+        ([pending(), failed(error=UnreachableError("bad", "gone"))], 4),
+        ([failed(error=VerificationError("bad"))], 3),
+        ([failed(error=VerificationError("bad")), failed(error=UnreachableError("b", "x"))], 3),
+        ([failed(), failed(error=UnreachableError("b", "x"))], 1),
+    ],
+)
+def test_the_exit_code_is_the_worst_that_happened(results, code):
+    run = app.Run(verb="plan", results=tuple(results), started=STARTED, seconds=1)
+    assert cli.exit_code(run) == code
+
+
+# ---------------------------------------------------------------- history
+
+
+def test_runs_are_kept_and_found(tmp_path):
+    path = tmp_path / "deep" / "history.sqlite3"
+    first = history.record(document(pending()), path)
+    second = history.record(document(failed()), path)
+    assert history.load(path=path)["run"] == second
+    assert history.load(first, path)["hosts"]["h"]["status"] == "pending"
+    assert [number for number, _, _ in history.runs(path)] == [second, first]
+
+
+def test_a_missing_run_is_said(tmp_path):
+    with pytest.raises(UsageError, match="no run was recorded"):
+        history.load(path=tmp_path / "none.sqlite3")
+    history.record(document(pending()), tmp_path / "h")
+    with pytest.raises(UsageError, match="there is no run 7"):
+        history.load(7, tmp_path / "h")
+
+
+def test_a_history_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError) as caught:
+        history.record(document(pending()), tmp_path / "file" / "h")
+    assert "AIPROV_HISTORY" in (caught.value.hint or "")
