@@ -9,7 +9,7 @@ from ansible.plugins.action import ActionBase
 
 from aiprov.connection import Connection
 from aiprov.engines.ansible.modules import Modules
-from aiprov.errors import SurveyError
+from aiprov.errors import NoPythonError, SurveyError
 from aiprov.survey import launch, wire
 
 
@@ -29,7 +29,9 @@ class AnsibleSession:
             launch.launch_command(self._like), wire.agent_line() + wire.request_line(request)
         )
         if launch.NO_PYTHON_TEXT.decode() in result["stderr"] + result["stdout"]:
-            raise launch.no_python(self._like)
+            message = launch.no_python(self._like).message
+            hint = "install the system's own: ansible-playbook aiprov.core.bootstrap"
+            raise NoPythonError(self.host, message, hint=hint)
         try:
             answer = wire.parse_reply((result["stdout"] + "\n").encode(errors="replace"))
         except wire.GarbledError as error:
