@@ -47,7 +47,10 @@ def load(number: int | None = None, path: Path | None = None) -> dict[str, Any]:
     where = path or default_path()
     if not where.exists():
         raise UsageError(f"no run was recorded here ({where})", hint="run `aiprov apply` first")
-    query = "SELECT id, document FROM runs WHERE id = :number OR :number IS NULL ORDER BY id DESC LIMIT 1"
+    query = (
+        "SELECT id, document FROM runs WHERE id = :number OR :number IS NULL "
+        "ORDER BY id DESC LIMIT 1"
+    )
     with _database(where) as database:
         row = database.execute(query, {"number": number}).fetchone()
     if row is None:
