@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiprov import fleet
-from aiprov.converge import Convergence, Event, HostApi, HostResult, Wanted
-from aiprov.errors import AiprovError, HostError, NoPythonError, UsageError
+from aiprov.converge import Convergence, Event, HostApi, HostResult
+from aiprov.errors import HostError, NoPythonError, UsageError
 from aiprov.outcome import Engine
-from aiprov.plan import Desired, Skipped
-from aiprov.roles import Cluster, RoleVars, load, order
+from aiprov.roles import Cluster, RoleVars, load
 from aiprov.survey import Session
 from aiprov.survey.facts import Facts
+from aiprov.wanted import Wanted, wanted
 
 if TYPE_CHECKING:
     from aiprov.inventory import Host, Inventory, Options
@@ -69,21 +69,7 @@ class Job:
 
     def wants(self, facts: Facts) -> Wanted:
         """What the host's roles want of it. Raises ``HostError``."""
-        desired: list[Desired] = []
-        skipped: list[Skipped] = []
-        for slug, settings in self.settings.items():
-            role = load(slug)
-            try:
-                why_not = role.unsuitable(settings, facts)
-                wanted = [] if why_not else role.resources(settings, facts, self.cluster)
-            except AiprovError as error:
-                what = f"role {slug}: {error.message}"
-                raise HostError(self.host.name, what, hint=error.hint) from error
-            if why_not:
-                skipped.append(Skipped(role=slug, reason=why_not))
-            desired += [Desired(role=slug, resource=resource) for resource in wanted]
-        requires = {slug: order([slug])[:-1] for slug in self.settings}
-        return Wanted(desired=desired, skipped=skipped, requires=requires)
+        return wanted(self.settings, facts, self.cluster)
 
 
 # ---------------------------------------------------------------- the verbs
@@ -273,9 +259,11 @@ def _connect(host: Host, request: Request) -> Session:
 
 def _engine(name: str, job: Job, request: Request) -> Engine:
     if name == "pyinfra":
-        from aiprov.engines.pyinfra import PyinfraEngine
+        from aiprov.engines.pyinfra import LOCK_WAIT_S, PyinfraEngine
 
-        return PyinfraEngine(job.host.connection)
+        base = job.settings.get("base")
+        lock_wait_s = getattr(base, "base_apt_lock_timeout_s", LOCK_WAIT_S)
+        return PyinfraEngine(job.host.connection, lock_wait_s=lock_wait_s)
     from aiprov.engines.ansible.process import AnsibleEngine
 
     vault = [

@@ -15,26 +15,18 @@ from typing import Literal
 
 from aiprov.diff import holds
 from aiprov.errors import ApplyError, HostError, UnreachableError, VerificationError
-from aiprov.outcome import Engine, Outcome
-from aiprov.plan import Change, Desired, HostPlan, Skipped
+from aiprov.outcome import HINT, Engine, Outcome
+from aiprov.plan import Change, HostPlan
 from aiprov.planner import plan as make_plan
 from aiprov.resources import Absent, HostState, Reboot, Resource, Service, address
 from aiprov.survey import Session
 from aiprov.survey.facts import Facts
+from aiprov.wanted import Wanted
 
 MAX_STAGES = 16
 """More stages than this means that a role's resources never come to rest."""
 
 HostStatus = Literal["unchanged", "pending", "changed", "failed", "unreachable"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What the roles want of a host, once its facts are known."""
-
-    desired: Sequence[Desired]
-    skipped: Sequence[Skipped] = ()
-    requires: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,10 +220,12 @@ class Convergence:
         if failed is None:
             return
         put_back = self._roll_back(engine, failed.change)
+        message, _, hint = failed.message.partition(HINT)
         raise ApplyError(
             self.host,
-            f"{failed.change.address}: {failed.message}{put_back}",
-            hint="see the message of the host; what was done before this is in the report, "
+            f"{failed.change.address}: {message}{put_back}",
+            hint=hint
+            or "see the message of the host; what was done before this is in the report, "
             "and the run can be repeated",
         )
 

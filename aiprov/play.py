@@ -15,17 +15,17 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from aiprov import settings
-from aiprov.converge import Convergence, Event, HostApi, HostResult, Wanted
+from aiprov.converge import Convergence, Event, HostApi, HostResult
 from aiprov.engines.ansible.inside import InsideEngine
 from aiprov.engines.ansible.modules import Modules
 from aiprov.engines.ansible.session import AnsibleSession
-from aiprov.errors import AiprovError, HostError
-from aiprov.plan import Desired, Skipped
+from aiprov.errors import AiprovError
 from aiprov.planner import BUILT_IN
 from aiprov.report.ansible import task_diff, task_result
-from aiprov.roles import Cluster, ClusterHost, RoleVars, load, order
+from aiprov.roles import Cluster, ClusterHost, order
 from aiprov.survey.facts import Facts
 from aiprov.survey.session import survey_facts, survey_state
+from aiprov.wanted import Wanted, wanted
 
 
 def run(action: ActionBase, task_vars: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def _converge(action: ActionBase, task_vars: Mapping[str, Any], host: str, slug:
 
     def wants(facts: Facts) -> Wanted:
         known[:] = [facts]
-        return _wanted(given, facts, cluster)
+        return wanted(given, facts, cluster)
 
     engine = InsideEngine(
         modules,
@@ -101,26 +101,6 @@ def own_part(result: HostResult, slug: str) -> HostResult:
     return replace(
         result, plan=plan, status="unchanged" if pending and plan.empty else result.status
     )
-
-
-def _wanted(given: Mapping[str, RoleVars], facts: Facts, cluster: Cluster) -> Wanted:
-    desired: list[Desired] = []
-    skipped: list[Skipped] = []
-    for slug, settings_of_role in given.items():
-        role = load(slug)
-        try:
-            if why_not := role.unsuitable(settings_of_role, facts):
-                skipped.append(Skipped(role=slug, reason=why_not))
-                continue
-            resources = role.resources(settings_of_role, facts, cluster)
-        except HostError:
-            raise
-        except AiprovError as error:
-            what = f"role {slug}: {error.message}"
-            raise HostError(facts.name, what, hint=error.hint) from error
-        desired += [Desired(role=slug, resource=resource) for resource in resources]
-    requires = {slug: tuple(order([slug]))[:-1] for slug in given}
-    return Wanted(desired=desired, skipped=skipped, requires=requires)
 
 
 class _Hosts(Mapping[str, ClusterHost]):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 
-from aiprov.converge import Convergence, Event, HostApi, HostResult, Wanted
+from aiprov.converge import Convergence, Event, HostApi, HostResult
 from aiprov.engines.simulate import SimulateEngine
 from aiprov.errors import UnreachableError
 from aiprov.outcome import Outcome
 from aiprov.plan import Change, Desired
 from aiprov.resources import File, Merge, Package, Resource, Service
+from aiprov.wanted import Wanted
 from tests.unit.test_planner import CONFIG, FRESH, RUNNING, SERVICE, file_state
 
 FACTS = None  # the wants of these tests do not look at facts
