@@ -9,6 +9,9 @@ from typing import Literal, Protocol
 from aiprov.plan import Change
 from aiprov.resources import Resource
 
+HINT = "\nhint: "
+"""Stands in a message between what went wrong and the way out, where an engine knows that."""
+
 Status = Literal["done", "failed", "not run"]
 
 

@@ -30,7 +30,7 @@ class LockHolders(FactBase[list[str]]):
         return StringCommand(
             *("for pid in", pid or _opened_by(path), ";", "do"),
             "printf '%s ' \"$pid\";",
-            "tr '\\0' ' ' <\"/proc/$pid/cmdline\"; echo;",
+            "tr '\\0\\n' '  ' <\"/proc/$pid/cmdline\"; echo;",
             "done",
         )
 
