@@ -7,10 +7,11 @@ the Python it was started with; this runs the unit tier and Ansible's face on th
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.pythons import find
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ("tests/unit", "tests/lab/test_engine_ansible.py", "tests/lab/test_playbooks.py")
@@ -28,20 +29,6 @@ def main() -> int:
     tests = [test for test in TESTS if (ROOT / test).exists()]
     command = [str(venv / "bin" / "python"), "-m", "pytest", *tests]
     return subprocess.run(command, check=False, cwd=ROOT).returncode
-
-
-def find(version: str) -> str | None:
-    """A Python of that version, on PATH or under pyenv, that really starts."""
-    candidates = [shutil.which(f"python{version}")]
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    candidates += [str(path) for path in sorted(pyenv.glob(f"{version}.*/bin/python{version}"))]
-    return next((path for path in candidates if path and starts(path)), None)
-
-
-def starts(python: str) -> bool:
-    """Whether it runs: a pyenv shim exists for versions that are not selected, and then fails."""
-    done = subprocess.run([python, "-c", "import venv"], check=False, capture_output=True)
-    return done.returncode == 0
 
 
 if __name__ == "__main__":

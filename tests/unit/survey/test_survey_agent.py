@@ -4,36 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aiprov.survey import wire
+from tests.pythons import find
 
 FLAGS = ("-I", "-S", "-B")
 VERSIONS = tuple(f"3.{minor}" for minor in range(6, 15))
 
 
-@cache
-def interpreter(version: str) -> str | None:
-    """An interpreter of that version: of pyenv, which many developers have, or from PATH."""
-    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    for place in sorted(root.glob(f"versions/{version}.*/bin/python3")):
-        return str(place)
-    return shutil.which(f"python{version}")
-
-
 @pytest.fixture(params=VERSIONS)
 def python(request: pytest.FixtureRequest) -> str:
-    found = interpreter(request.param)
+    found = find(request.param)
     if found is None:
         pytest.skip(f"this machine has no Python {request.param}")
     return found
