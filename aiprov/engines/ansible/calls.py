@@ -77,6 +77,6 @@ def command(
 
 
 WHILE_LOCKED = Again(
-    stream="stderr", while_it_says="Could not get lock|lock (is|was) locked", times=24, delay_s=5
+    stream="stderr", while_it_says="Could not get lock|lock (is|was) locked", times=60, delay_s=5
 )
-"""Two minutes: what apt's timers and unattended-upgrades usually need."""
+"""Five minutes, unless the host's ``base_apt_lock_timeout_s`` says otherwise."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -9,10 +10,14 @@ from aiprov.engines import Listener, Outcome
 from aiprov.engines.ansible.calls import ModuleCall, Step, command
 from aiprov.engines.ansible.modules import Modules, failure, hider
 from aiprov.engines.ansible.tasks import steps, unsupported
+from aiprov.engines.hints import hint_for
 from aiprov.errors import BecomeError, UnreachableError
+from aiprov.outcome import HINT
 from aiprov.plan import Change
 from aiprov.resources import File, Reboot, Resource, Secret, Service
 from aiprov.survey.facts import Family
+
+_HOLDER = re.compile(r"(held by process|locked by another process with pid) (?P<pid>\d+)")
 
 Told = Callable[[Outcome], None]
 
@@ -77,7 +82,7 @@ class InsideEngine:
             Outcome(
                 change=change,
                 status="done" if problem is None else "failed",
-                message=hide(problem or ""),
+                message=hide(_with_hint(problem or "")),
                 seconds=seconds,
             )
             for change in step.changes
@@ -101,17 +106,32 @@ class InsideEngine:
         result = self._modules.run(command("Read the boot id", ("cat", path), reads=True))
         return str(result.get("stdout", ""))
 
+    def _with_holder(self, problem: str) -> str:
+        """The problem, with the command of the process that holds a lock, where it names one."""
+        holder = _HOLDER.search(problem)
+        if holder is None:
+            return problem
+        path = f"/proc/{holder['pid']}/cmdline"
+        result = self._modules.run(command("Read who has the lock", ("cat", path), reads=True))
+        words = str(result.get("stdout", "")).replace("\0", " ").split()
+        return f"{problem}\nprocess {holder['pid']} is {' '.join(words) or 'gone by now'}"
+
     def _explained(self, step: Step, call: ModuleCall, problem: str) -> str:
         if call.no_log:
             return f"{call.name} failed (what the host said is hidden, the content is secret)"
         service = step.changes[0].resource
         if not isinstance(service, Service):
-            return problem
+            return self._with_holder(problem)
         if call.expects is not None:
             problem = f"{service.name} was started and did not stay up: {problem.splitlines()[0]}"
         argv = ("journalctl", "--unit", service.name, "--lines", "12", "--no-pager", "-o", "cat")
         log = self._modules.run(command("Read what the unit logged", argv, reads=True))
         return f"{problem}\n{log.get('stdout', '')}".rstrip()
+
+
+def _with_hint(problem: str) -> str:
+    hint = hint_for(problem)
+    return f"{problem}{HINT}{hint}" if hint else problem
 
 
 def _secrets(changes: Iterable[Change]) -> list[str]:

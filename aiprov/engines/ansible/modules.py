@@ -13,7 +13,7 @@ from ansible.errors import (
 )
 from ansible.plugins.action import ActionBase
 
-from aiprov.engines.ansible.calls import ENVIRONMENT, ModuleCall
+from aiprov.engines.ansible.calls import ENVIRONMENT, WHILE_LOCKED, Again, ModuleCall
 from aiprov.errors import BecomeError, HostError, HostKeyError, UnreachableError
 
 _REFUSED = re.compile(
@@ -70,7 +70,7 @@ class Modules:
         """Make the call; its result says ``failed`` where it did. Raises ``HostError``."""
         result = self._once(call)
         if call.again is not None:
-            for _ in range(call.again.times):
+            for _ in range(self._times(call.again)):
                 if not re.search(call.again.while_it_says, str(result.get(call.again.stream, ""))):
                     break
                 time.sleep(call.again.delay_s)
@@ -79,6 +79,13 @@ class Modules:
         if call.expects is not None and not re.fullmatch(call.expects, said):
             return {**result, "failed": True, "msg": " ".join(said.split())}
         return result
+
+    def _times(self, again: Again) -> int:
+        """How often a call is made again: for a lock, as long as the host's setting says."""
+        if again is not WHILE_LOCKED or "base_apt_lock_timeout_s" not in self._task_vars:
+            return again.times
+        seconds = self._action._templar.template(self._task_vars["base_apt_lock_timeout_s"])
+        return max(1, int(seconds) // again.delay_s)
 
     def _once(self, call: ModuleCall) -> Mapping[str, Any]:
         handler = self._handler(call)

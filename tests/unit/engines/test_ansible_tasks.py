@@ -73,7 +73,7 @@ def short(calls: list[ModuleCall]) -> list[str]:
 
 
 DPKG = "command dpkg --force-confdef --force-confold --configure -a"
-LOCK = "lock_timeout=120 allow_change_held_packages=True"
+LOCK = "lock_timeout=300 allow_change_held_packages=True"
 CONF = "state=present allow_downgrade=True dpkg_options=force-confdef,force-confold"
 OWNED = "mode=0644 owner=root group=root"
 UP = "command systemctl show --property=ActiveState,NRestarts -- a.service"
@@ -237,7 +237,7 @@ RED_HAT: dict[str, tuple[Change, list[str]]] = {
     "package, exact and locked": (
         package("docker-ce", "3:29.3-1.el9", "3:29.4-1.el9", held=True, hold=True),
         ["command dnf versionlock delete docker-ce",
-         "dnf name=['docker-ce-3:29.4-1.el9'] state=present allow_downgrade=True lock_timeout=120",
+         "dnf name=['docker-ce-3:29.4-1.el9'] state=present allow_downgrade=True lock_timeout=300",
          "command dnf versionlock add docker-ce"],
     ),
     "kernel argument": (
