@@ -7,7 +7,7 @@ import re
 _HINTS: tuple[tuple[str, str], ...] = (
     (
         r"No space left on device|Disk quota exceeded|don't have enough free space",
-        "a disk of the host is full (df -h, df -i): free some, then run again; files are as they were",
+        "a disk of the host is full (df -h, df -i): free some, and run again; its files are intact",
     ),
     (r"Read-only file system", "the file system is mounted read-only: see dmesg on the host"),
     (
