@@ -172,12 +172,12 @@ class _Planner:
                 if package.version is None:
                     return None  # installed as whatever version the repository brings
                 return f"repository {change.resource.name} has been listed"
-        if self._lists_are_old():
-            if package.version is None:
-                return None
-            self._refresh_lists()
-            return "package lists have been fetched"
-        raise no_candidate(package, now)
+        if not self._lists_are_old() and not self._lists_are_fetched():
+            raise no_candidate(package, now)
+        if package.version is None:
+            return None
+        self._refresh_lists()
+        return "package lists have been fetched"
 
     def _wanted(self, resource: Resource, now: State) -> dict[str, object]:
         """What should be so; a version that fresher package lists may surpass is not promised."""
@@ -190,10 +190,12 @@ class _Planner:
 
     def _refreshed(self) -> bool:
         """Whether this stage fetches package lists before what comes next."""
-        return any(
-            isinstance(change.resource, AptRepository | DnfRepository) or change.address == REFRESH
-            for change in self.changes
+        return self._lists_are_fetched() or any(
+            isinstance(change.resource, AptRepository | DnfRepository) for change in self.changes
         )
+
+    def _lists_are_fetched(self) -> bool:
+        return any(change.address == REFRESH for change in self.changes)
 
     def _now(self, resource: Resource) -> State:
         now = self.state.get(address(resource), {})
@@ -253,12 +255,14 @@ class _Planner:
 
     def _lists_are_old(self) -> bool:
         lists = self.state.get(PACKAGE_LISTS)
-        if lists is None or any(change.address == REFRESH for change in self.changes):
+        if lists is None or self._lists_are_fetched():
             return False
         age = lists.get("age_s")
         return age is None or age > LISTS_MAX_AGE_S
 
     def _refresh_lists(self) -> None:
+        if self._lists_are_fetched():
+            return
         age = self.state[PACKAGE_LISTS].get("age_s")
         why = "never fetched" if age is None else f"{age // 3600} hours old"
         refresh = Command(

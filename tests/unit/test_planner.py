@@ -174,6 +174,16 @@ def test_old_package_lists_are_refreshed_first_and_promise_no_version():
     assert [change.after.get("version") for change in result.changes[1:]] == [NEWEST, NEWEST]
 
 
+def test_without_package_lists_no_package_is_said_to_be_missing():
+    gone = {"PackageLists": {"age_s": None}}
+    absent = {"version": None, "hold": False, "candidates": []}
+    state = {**gone, "Package[x]": absent, "Package[y]": absent, "Package[z]": absent}
+    wanted = [Package(name="x"), Package(name="y"), Package(name="z", version="2")]
+    result = planned(wanted, state)
+    assert addresses(result) == ["Command[refresh package lists]", "Package[x]", "Package[y]"]
+    assert [item.until for item in result.unknown] == ["package lists have been fetched"]
+
+
 def test_old_package_lists_do_not_matter_when_nothing_is_installed():
     state = {"PackageLists": {"age_s": None}, "Package[x]": {"version": "1", "candidates": []}}
     assert planned([Package(name="x")], state).empty
