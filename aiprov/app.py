@@ -43,12 +43,13 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A finished run: results by host, and when and for how long."""
+    """A run that ended: results of those ``hosts`` that were begun, when, and for how long."""
 
     verb: str
     results: tuple[HostResult, ...]
     started: datetime
     seconds: float
+    hosts: int = 0
     interrupted: bool = False
 
     @property
@@ -211,15 +212,18 @@ def _run(verb: str, request: Request, show: Show, engine: Callable[[Job], Engine
             lambda job: _converge(job, request, show, engine(job)),
             work,
             forks=request.forks,
+            interrupted=lambda: show(Event(host="", step="interrupted")),
         ):
             results.append(result)
     except KeyboardInterrupt:
+        fleet.stopping.set()
         interrupted = True
     return Run(
         verb=verb,
         results=tuple(results),
         started=started,
         seconds=time.monotonic() - began,
+        hosts=len(work),
         interrupted=interrupted,
     )
 
@@ -233,7 +237,12 @@ def _converge(job: Job, request: Request, show: Show, engine: Engine | None) -> 
         read_state=survey_state,
     )
     return Convergence(
-        host=job.host.name, api=api, wants=job.wants, engine=engine, listener=show
+        host=job.host.name,
+        api=api,
+        wants=job.wants,
+        engine=engine,
+        listener=show,
+        stopping=fleet.stopping.is_set,
     ).run()
 
 

@@ -33,11 +33,13 @@ HostStatus = Literal["unchanged", "pending", "changed", "failed", "unreachable"]
 class Event:
     """What is going on with a host, for whoever shows progress. ``number`` of ``total`` changes.
 
-    ``begin`` comes once, before all others, for the whole run: ``total`` hosts.
+    ``begin`` (of ``total`` hosts) and ``interrupted`` are of the whole run, not of a host.
     """
 
     host: str
-    step: Literal["begin", "connect", "survey", "plan", "change", "rollback", "verify", "end"]
+    step: Literal[
+        "begin", "interrupted", "connect", "survey", "plan", "change", "rollback", "verify", "end"
+    ]
     stage: int = 1
     number: int = 0
     total: int = 0
@@ -99,13 +101,17 @@ class HostApi:
 
 @dataclass(kw_only=True)
 class Convergence:
-    """One host on its way. ``engine`` is ``None`` where only the plan is asked for."""
+    """One host on its way. ``engine`` is ``None`` where only the plan is asked for.
+
+    ``stopping`` is asked before each stage: once it says yes, the host is left as it is.
+    """
 
     host: str
     api: HostApi
     wants: Callable[[Facts], Wanted]
     engine: Engine | None
     listener: Callable[[Event], None]
+    stopping: Callable[[], bool] = lambda: False
     facts: Facts | None = None
     first_plan: HostPlan | None = None
     outcomes: list[Outcome] = field(default_factory=list)
@@ -148,6 +154,9 @@ class Convergence:
         if self.engine is None:
             return "pending"
         while not plan.empty:
+            if self.stopping():
+                done = f"after stage {self.stage}" if self.stage else "before anything was changed"
+                raise HostError(self.host, f"interrupted {done}", hint="run it again to go on")
             self.stage += 1
             if self.stage > MAX_STAGES:
                 raise self._never_rests(plan)
@@ -260,7 +269,17 @@ class Convergence:
 
     def _tell(
         self,
-        step: Literal["begin", "connect", "survey", "plan", "change", "rollback", "verify", "end"],
+        step: Literal[
+            "begin",
+            "interrupted",
+            "connect",
+            "survey",
+            "plan",
+            "change",
+            "rollback",
+            "verify",
+            "end",
+        ],
         *,
         number: int = 0,
         total: int = 0,

@@ -16,14 +16,21 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 
 stopping = threading.Event()
-"""Set once the run is to end: whoever works on a host stops before its next change."""
+"""Set once the run is to end: whoever works on a host stops before its next stage."""
 
 
-def each(work: Callable[[Item], T], items: Sequence[Item], *, forks: int) -> Iterator[T]:
+def each(
+    work: Callable[[Item], T],
+    items: Sequence[Item],
+    *,
+    forks: int,
+    interrupted: Callable[[], object] = lambda: None,
+) -> Iterator[T]:
     """Do the work for each item, ``forks`` at a time; yield results as they come.
 
     ``work`` must not raise for what goes wrong with one item. On ``KeyboardInterrupt`` items that
-    have not begun are dropped, the others' results are still yielded, then it is raised again.
+    have not begun are dropped and ``interrupted`` is called; the others' results are still
+    yielded, then it is raised again.
     """
     if not items:
         return
@@ -31,12 +38,12 @@ def each(work: Callable[[Item], T], items: Sequence[Item], *, forks: int) -> Ite
     executor = ThreadPoolExecutor(max_workers=min(forks, len(items)), thread_name_prefix="host")
     futures: list[Future[T]] = [executor.submit(work, item) for item in items]
     try:
-        yield from _finished(futures)
+        yield from _finished(futures, interrupted)
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _finished(futures: Sequence[Future[T]]) -> Iterator[T]:
+def _finished(futures: Sequence[Future[T]], interrupted: Callable[[], object]) -> Iterator[T]:
     given: set[Future[T]] = set()
     try:
         for future in as_completed(futures):
@@ -44,6 +51,7 @@ def _finished(futures: Sequence[Future[T]]) -> Iterator[T]:
             yield future.result()
     except KeyboardInterrupt:
         stopping.set()
+        interrupted()
         for future in futures:
             future.cancel()
         for future in futures:

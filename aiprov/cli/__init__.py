@@ -371,6 +371,9 @@ def _run(
     else:
         before_summary(run)
         click.echo(summary_text(document, whole=verbose > 0))
+    if run.interrupted:
+        left = run.hosts - len(run.results)
+        click.echo(f"interrupted: {left} of {run.hosts} hosts were not begun", err=True)
     return exit_code(run)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 SHOWN_HOSTS = 8
+FINISHING = "interrupted: hosts finish the stage they are in; Ctrl-C again to wait for nothing"
 
 
 class Shown(Protocol):
@@ -49,6 +50,9 @@ class Lines:
         self._lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
+        if event.step == "interrupted":
+            click.echo(FINISHING, err=True)
+            return
         text = self._text(event)
         if text is not None:
             with self._lock:
@@ -108,6 +112,8 @@ class Bars:
         with self._lock:
             if event.step == "begin":
                 self._progress.update(self._all, total=event.total)
+            elif event.step == "interrupted":
+                self._progress.console.print(FINISHING)
             elif event.step == "end":
                 self._ended(event)
             else:

@@ -30,7 +30,13 @@ class Quiet:
 
 
 def run(
-    resources: Sequence[Resource], engine, *, look=None, connect=Quiet, plan_only=False
+    resources: Sequence[Resource],
+    engine,
+    *,
+    look=None,
+    connect=Quiet,
+    plan_only=False,
+    stopping=lambda: False,
 ) -> tuple[HostResult, list[Event]]:
     events: list[Event] = []
     api = HostApi(
@@ -45,6 +51,7 @@ def run(
         wants=lambda facts: Wanted(desired=desired),
         engine=None if plan_only else engine,
         listener=events.append,
+        stopping=stopping,
     )
     return made.run(), events
 
@@ -183,3 +190,11 @@ def test_a_stopped_service_is_started_where_it_stands():
     service = Service(name="x.service", running=True)
     result, _ = run([CONFIG, service], SimulateEngine(state))
     assert [outcome.change.after.get("restart") for outcome in result.outcomes] == [None]
+
+
+def test_an_interrupted_host_is_left_between_stages():
+    result, _ = run([CONFIG], SimulateEngine({}), stopping=lambda: True)
+    assert result.status == "failed"
+    assert result.outcomes == ()
+    assert result.error is not None
+    assert "interrupted before anything was changed" in result.error.message
