@@ -248,13 +248,17 @@ def _converge(job: Job, request: Request, show: Show, engine: Engine | None) -> 
 
 def _connect(host: Host, request: Request) -> Session:
     """A session with a host; where it is allowed and needed, Python is installed first."""
-    from aiprov.survey.session import open_session
+    from aiprov.survey.session import open_session, survey_facts
 
+    session = open_session(host.connection)
+    if not request.bootstrap:
+        return session
     try:
-        return open_session(host.connection)
+        survey_facts(session, host.name)  # only an answer tells that there is a Python
     except NoPythonError:
-        if not request.bootstrap:
-            raise
+        session.close()
+    else:
+        return session
     from aiprov.survey.bootstrap import bootstrap
     from aiprov.survey.transport import transport_for
 
