@@ -32,7 +32,6 @@ bench:
 
 collection:
 	@$(PYTHON) .ci/prepare.py $(VENV)
-	@$(VENV)/bin/python -m aiprov.collection
 
 generated:
 	@$(PYTHON) .ci/prepare.py $(VENV)

@@ -36,7 +36,10 @@ def main() -> int:
     packages = missing_packages(lab=given.lab, own_python=given.python == sys.executable)
     if packages:
         install_packages(packages)
-    make_venv(given.venv.absolute(), given.python, given.extra)
+    venv = given.venv.absolute()
+    make_venv(venv, given.python, given.extra)
+    # The link comes before the copy that an editable install makes, which grows stale.
+    subprocess.run([venv / "bin" / "python", "-m", "aiprov.collection"], check=True, cwd=ROOT)
     return 0
 
 
