@@ -45,9 +45,7 @@ def up(
     for word in names:
         name, _, own = word.partition(":")
         specs.append(HostSpec(name=name, suite=own or suite, groups=groups))
-    made = _lab(directory)
-    made.up(specs, say=lambda text: click.echo(text, err=True))
-    click.echo(f"inventory: {made.inventory}", err=True)
+    _lab(directory).up(specs, say=lambda text: click.echo(text, err=True))
 
 
 @lab.command()

@@ -142,5 +142,6 @@ def _group(group: object) -> Group:
 def _nearest(wanted: str, names: Sequence[str]) -> str:
     import difflib
 
-    near = difflib.get_close_matches(wanted, [str(name) for name in names], n=1)
+    known = [str(name) for name in names if name not in ("all", "ungrouped")]
+    near = difflib.get_close_matches(wanted, known, n=1)
     return f"did you mean {near[0]}?" if near else "aiprov inventory graph shows hosts and groups"

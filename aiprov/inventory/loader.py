@@ -7,6 +7,7 @@ switched on only where something could not be done without.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -100,7 +101,8 @@ def located(template: Callable[[Any], Any]) -> Template:
             raise Omitted from omitted
         except AnsibleError as error:
             message = str(error).partition("\n")[0]
-            hint = _FACTS_HINT if "ansible_facts" in str(value) else _hint(message)
+            # Not ``str``: of a vaulted value that is the plaintext, and decrypting fails here too.
+            hint = _FACTS_HINT if "ansible_facts" in repr(value) else _hint(message)
             raise InventoryError(message, hint=hint) from error
 
     return resolve
@@ -248,12 +250,18 @@ def _fault(chain: Sequence[tuple[str, Location | None]], source: str | None) -> 
     where = next((place for place in places if place.line), places[0] if places else None)
     path = where.path if where else relative(source) if source else None
     if not chain:
-        missing = source is not None and not Path(source).exists()
-        text = "no such file or directory" if missing else "not an inventory that Ansible can read"
-        return InventoryError(text, path=path)
+        return InventoryError(_why_unread(source), path=path)
     said = [line.strip() for line in chain[-1][0].splitlines()]
     text = " ".join(line for line in said if line and not line.startswith("in "))
     return InventoryError(text, path=path, line=where.line if where else None)
+
+
+def _why_unread(source: str | None) -> str:
+    if source is not None and not Path(source).exists():
+        return "no such file or directory"
+    if source is not None and not os.access(source, os.R_OK):
+        return "permission denied"
+    return "not an inventory that Ansible can read"
 
 
 def _event_chain(event: Any) -> Iterator[tuple[str, Location | None]]:

@@ -12,7 +12,7 @@ from typing import Any
 from aiprov.errors import LabError
 from aiprov.lab import base, cgroups, daemon, inventory, limits, network, tree
 from aiprov.lab.access import wait_for
-from aiprov.lab.machine import replace, require
+from aiprov.lab.machine import replace, require, require_root
 from aiprov.lab.pci import PciDevice
 from aiprov.lab.state import Folder, Host, Intent, Network, cache_directory, locked
 
@@ -69,7 +69,8 @@ def up(
             inventory.write(folder)
             list(workers.map(lambda host: boot(folder, host), chosen))
             list(workers.map(lambda host: wait_for(folder, host, boot_timeout), chosen))
-        say(f"{len(chosen)} hosts are up; their inventory is {folder.inventory}")
+        noun = "host" if len(chosen) == 1 else "hosts"
+        say(f"{len(chosen)} {noun} up, with the inventory {folder.inventory}")
 
 
 def _bases(
@@ -185,6 +186,7 @@ def down(directory: Path) -> None:
     base.sweep()
     if not folder.lock.exists():
         return
+    require_root()
     with locked(folder.lock):
         folder.closing.touch()
         for place in (*sorted(folder.hosts.glob("*")), folder.proxy, folder.delay):

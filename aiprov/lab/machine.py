@@ -37,12 +37,17 @@ def missing_tools() -> list[str]:
     return sorted({TOOLS[tool] for tool in TOOLS if shutil.which(tool, path=search) is None})
 
 
-def require() -> None:
-    """Raise unless this machine can hold a lab."""
+def require_root() -> None:
+    """Raise unless this process may make and remove the lab's hosts."""
     if os.geteuid() != 0:
         raise LabError(
             "the lab needs root", hint="run it as root: hosts are systemd-nspawn machines"
         )
+
+
+def require() -> None:
+    """Raise unless this machine can hold a lab."""
+    require_root()
     missing = missing_tools()
     if missing:
         raise LabError(

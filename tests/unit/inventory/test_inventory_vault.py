@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from ansible import constants
-from ansible.parsing.vault import VaultLib, VaultSecret
+from ansible.parsing.vault import VaultLib, VaultSecret, VaultSecretsContext
 from pydantic import SecretStr
 
 from aiprov import inventory, settings
@@ -81,6 +81,20 @@ def test_a_fault_in_a_vault_does_not_show_the_value(root: Path) -> None:
         settings.resolve_all(inventory.load(["hosts.yml"], vault_password_files=["password"]))
     assert "engine_size: *** should match pattern" in str(caught.value)
     assert "t0ken" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [[], ["wrong"]])
+def test_a_single_value_that_cannot_be_decrypted(root: Path, given: list[str]) -> None:
+    (root / "group_vars/all/closed.yml").unlink()
+    (root / "hosts.yml").write_text("all: {hosts: {h1: {aiprov_roles: [engine]}}}")
+    (root / "group_vars/all/open.yml").write_text(f"engine_token: {inline('t0ken')}")
+    (root / "wrong").write_text("another")
+    if (earlier := VaultSecretsContext.current(optional=True)) is not None:
+        earlier.secrets.clear()  # other tests' passwords: Ansible keeps them for the process
+    report = check(lambda: inventory.load(["hosts.yml"], vault_password_files=given))
+    assert [(error.path, error.line) for error in report.errors] == [("group_vars/all/open.yml", 1)]
+    assert "ecrypt" in report.errors[0].message
+    assert "--vault-password-file" in str(report.errors[0].hint)
 
 
 def test_the_configured_password_file_is_used(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
