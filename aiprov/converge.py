@@ -228,8 +228,14 @@ class Convergence:
         failed = next((item for item in outcomes if item.status == "failed"), None)
         if failed is None:
             return
-        put_back = self._roll_back(engine, failed.change)
         message, _, hint = failed.message.partition(HINT)
+        if failed.lost:
+            raise UnreachableError(
+                self.host,
+                f"{failed.change.address}: {message}",
+                hint=hint or "run again: what was done is read from the host, not remembered",
+            )
+        put_back = self._roll_back(engine, failed.change)
         raise ApplyError(
             self.host,
             f"{failed.change.address}: {message}{put_back}",

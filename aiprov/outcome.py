@@ -17,12 +17,16 @@ Status = Literal["done", "failed", "not run"]
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one change. ``message`` is for a person: for a failure, what the host said."""
+    """What became of one change. ``message`` is for a person: for a failure, what the host said.
+
+    ``lost``: it failed because the host was no longer reached, so it may have been made or not.
+    """
 
     change: Change
     status: Status
     message: str = ""
     seconds: float = 0.0
+    lost: bool = False
 
 
 Listener = Callable[[Change], None]

@@ -36,6 +36,7 @@ def run(action: ActionBase, task_vars: Mapping[str, Any]) -> dict[str, Any]:
             status=outcome.status,
             message=outcome.message,
             seconds=outcome.seconds,
+            lost=outcome.lost,
         )
 
     host = str(task_vars["inventory_hostname"])

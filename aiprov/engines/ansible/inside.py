@@ -67,16 +67,15 @@ class InsideEngine:
     ) -> list[Outcome]:
         for change in step.changes:
             listener(change)
-        began = time.monotonic()
+        began, lost = time.monotonic(), False
         try:
             problem = self._problem(step)
         except (UnreachableError, BecomeError) as error:
             if first:
                 raise
             # What was done before must not be lost with the error.
-            problem = f"the connection was lost: {error.message}"
-            if isinstance(error, BecomeError):
-                problem = error.message
+            lost = isinstance(error, UnreachableError)
+            problem = f"the connection was lost: {error.message}" if lost else error.message
         seconds = (time.monotonic() - began) / len(step.changes)
         return [
             Outcome(
@@ -84,6 +83,7 @@ class InsideEngine:
                 status="done" if problem is None else "failed",
                 message=hide(_with_hint(problem or "")),
                 seconds=seconds,
+                lost=lost,
             )
             for change in step.changes
         ]

@@ -35,7 +35,8 @@ def host_error(host: str, error: AnsibleError) -> HostError | None:
     if _KEY.search(text):
         hint = "compare the host's key with the one in known_hosts; replace it there if it is right"
         return HostKeyError(host, text, hint=hint)
-    hint = "try `ansible HOST -m ansible.builtin.ping`: address, port, user, key, network"
+    hint = "is it up, and reached by `ansible HOST -m ansible.builtin.ping`? Then run again: what "
+    hint += "was done is read from the host, not remembered"
     return UnreachableError(host, text, hint=hint)
 
 

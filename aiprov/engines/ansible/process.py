@@ -175,6 +175,7 @@ class _Run:
                     status=event["status"],
                     message=event["message"],
                     seconds=event["seconds"],
+                    lost=event.get("lost", False),
                 )
             case "error":
                 error = _ERRORS.get(event["type"], HostError)

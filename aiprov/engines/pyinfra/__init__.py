@@ -94,15 +94,15 @@ class PyinfraEngine:
         for change in batch:
             listener(change)
         began = time.monotonic()
-        message = ""
+        message, lost = "", False
         try:
             realise(session, batch, lock_wait_s=self._lock_wait_s)
         except (ApplyError, UnreachableError, BecomeError) as error:
-            message = message_of(error, hidden)
+            message, lost = message_of(error, hidden), isinstance(error, UnreachableError)
         seconds = (time.monotonic() - began) / len(batch)
         status: Status = "failed" if message else "done"
         same = f"made together with {first.address}, and failed with it" if message else ""
         return [
-            Outcome(change=first, status=status, message=message, seconds=seconds),
+            Outcome(change=first, status=status, message=message, seconds=seconds, lost=lost),
             *(Outcome(change=c, status=status, message=same, seconds=seconds) for c in others),
         ]
