@@ -182,3 +182,25 @@ print(subprocess.check_output(["systemctl", "list-units", "--all", "--no-legend"
 def snapshot(lab: Lab, host: str) -> str:
     """Every file with its times, every package and every unit of a host."""
     return lab.run(host, ["/usr/bin/python3", "-"], stdin=SNAPSHOT.encode()).stdout.decode()
+
+
+LEFT = """
+import glob, os, subprocess
+NAMES = (".aiprov-staged-", ".aiprov-previous", ".ansible_tmp", ".aiprov-")
+OURS = ("/etc", "/usr/local", "/run", "/tmp", "/var/tmp", "/root", "/home", "/dev/shm")
+for top in OURS:
+    for folder, folders, files in os.walk(top):
+        for name in folders + files:
+            if any(part in name for part in NAMES) and "aiprov-lab" not in name:
+                print(os.path.join(folder, name))
+for path in glob.glob("/root/.ansible/tmp/*") + glob.glob("/home/*/.ansible/tmp/*"):
+    print(path)
+print("".join(path for path in glob.glob("/run/aiprov*") if "aiprov-lab" not in path))
+print(subprocess.check_output(["dpkg", "--audit"]).decode())
+print("".join(glob.glob("/var/lib/dpkg/updates/[0-9]*")))
+"""
+
+
+def left_behind(lab: Lab, host: str) -> str:
+    """What a run should not leave on a host: staged files, kept files, packages half installed."""
+    return lab.run(host, ["/usr/bin/python3", "-"], stdin=LEFT.encode()).stdout.decode().strip()
