@@ -204,10 +204,9 @@ class _Planner:
         return now
 
     def _unit_files_change(self, unit: str) -> bool:
-        files = f"File[/etc/systemd/system/{unit}"
-        return any(
-            change.address.startswith((f"{files}]", f"{files}.d/")) for change in self.changes
-        )
+        unit_file = f"/etc/systemd/system/{unit}"
+        written = (c.resource.path for c in self.changes if isinstance(c.resource, File | Absent))
+        return any(path == unit_file or path.startswith(f"{unit_file}.d/") for path in written)
 
     def _why(self, resource: Resource, now: State, after: dict[str, object]) -> str | None:
         """Why there is a change, or ``None`` when there is none. May add to ``after``."""

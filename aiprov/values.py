@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, SecretStr, StringConstraints
 
-from aiprov.resources import Secret
+from aiprov.resources import Absent, Directory, File, Resource, Secret
 
 
 def _url(value: str) -> str:
@@ -105,6 +105,23 @@ def proxy_environment(
     if variables and none_for:
         variables["NO_PROXY"] = ",".join(none_for)
     return variables
+
+
+def unit_proxy(unit: str, variables: Mapping[str, str]) -> list[Resource]:
+    """The drop-in that gives a unit its proxy; without one, that of an earlier proxy goes."""
+    path = proxy_drop_in(unit)
+    if not variables:
+        return [Absent(path=path)]
+    content = unit_environment(variables)
+    return [
+        Directory(path=f"/etc/systemd/system/{unit}.d"),
+        File(path=path, content=content, mode=0o600),
+    ]
+
+
+def proxy_drop_in(unit: str) -> str:
+    """Where a unit's proxy is written, which the unit restarts on."""
+    return f"/etc/systemd/system/{unit}.d/aiprov-proxy.conf"
 
 
 def unit_environment(variables: Mapping[str, str]) -> Secret:

@@ -266,6 +266,16 @@ def test_a_unit_file_that_changes_means_a_daemon_reload():
     assert restart.before["reload_needed"] is True
 
 
+def test_a_drop_in_that_goes_means_a_daemon_reload():
+    drop_in = Absent(path="/etc/systemd/system/x.service.d/proxy.conf")
+    service = Service(name="x.service", running=True, restart_on=(drop_in.path,))
+    present = {f"Absent[{drop_in.path}]": file_state("[Service]\n")}
+    result = planned([drop_in, service], {"Service[x.service]": RUNNING, **present})
+    restart = next(change for change in result.changes if change.kind == "Service")
+    assert restart.after["restart"] is True
+    assert restart.before["reload_needed"] is True
+
+
 def test_merged_secrets_stay_secret():
     merge = File(
         path="/etc/d.json", content=Merge(format="json", values={"a": {"b": Secret("hunter2")}})

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from aiprov.resources import Command, File, KernelModule, Resource, Service, Succeeds, Sysctl
+from aiprov.resources import (
+    Absent,
+    Command,
+    File,
+    KernelModule,
+    Resource,
+    Service,
+    Succeeds,
+    Sysctl,
+)
 from aiprov.roles.base.clock import CONTAINERS
 from aiprov.roles.base.settings import Vars
 from aiprov.survey.facts import Facts
+
+LIMITS = "/etc/security/limits.d/90-aiprov.conf"
 
 
 def kernel(vars: Vars, host: Facts) -> list[Resource]:
     """Modules first: many parameters exist only once their module is loaded."""
     wanted: list[Resource] = [KernelModule(name=name) for name in vars.base_kernel_modules]
     wanted += [Sysctl(key=key, value=str(value)) for key, value in vars.base_sysctls.items()]
-    if vars.base_limits:
-        lines = (f"{item.domain} {item.type} {item.item} {item.value}" for item in vars.base_limits)
-        text = "".join(f"{line}\n" for line in lines)
-        wanted.append(File(path="/etc/security/limits.d/90-aiprov.conf", content=text))
+    lines = [f"{item.domain} {item.type} {item.item} {item.value}\n" for item in vars.base_limits]
+    limits = File(path=LIMITS, content="".join(lines))
+    wanted.append(limits if lines else Absent(path=LIMITS))
     # A container's swap is its machine's: not its to switch off.
     if vars.base_swap == "off" and host.virtualization not in CONTAINERS:
         wanted += _no_swap()

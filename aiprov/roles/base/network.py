@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiprov.catalog import OperatingSystem
-from aiprov.resources import Argv, Command, File, Package, Resource, Secret, UpToDate
+from aiprov.resources import Absent, Argv, Command, File, Package, Resource, Secret, UpToDate
 from aiprov.roles.base.settings import Vars
 from aiprov.values import proxy_environment
 
@@ -13,16 +13,18 @@ UBUNTU_PATH = (
     '/usr/games:/usr/local/games:/snap/bin"\n'
 )
 
+APT_PROXY = "/etc/apt/apt.conf.d/91aiprov-proxy"
+
 
 def proxies(vars: Vars, os: OperatingSystem) -> list[Resource]:
     """The proxy of the package manager and of every login."""
     proxy = proxy_environment(vars.base_http_proxy, vars.base_https_proxy, vars.base_no_proxy)
     wanted: list[Resource] = []
-    if proxy and os.family == "debian":
+    if os.family == "debian":
         # A password is for root only: then `apt list` warns other users that it cannot read this.
         mode = 0o600 if any("@" in value for value in proxy.values()) else 0o644
-        path = "/etc/apt/apt.conf.d/91aiprov-proxy"
-        wanted.append(File(path=path, content=_apt(vars), mode=mode))
+        file = File(path=APT_PROXY, content=_apt(vars), mode=mode)
+        wanted.append(file if proxy else Absent(path=APT_PROXY))
     if not proxy and not vars.base_environment:
         return wanted
     # curl reads http_proxy in lower case only, Go upper case first: both.

@@ -27,7 +27,7 @@ from aiprov.roles import Cluster
 from aiprov.roles.containerd.config import config, hosts_toml
 from aiprov.roles.containerd.settings import Vars
 from aiprov.survey.facts import Facts
-from aiprov.values import proxy_environment, unit_environment
+from aiprov.values import proxy_drop_in, proxy_environment, unit_proxy
 
 __all__ = ["REQUIRES", "Vars", "resources", "unsuitable"]
 
@@ -35,8 +35,7 @@ REQUIRES: tuple[str, ...] = ()
 
 CONFIG = "/etc/containerd/config.toml"
 CERTS = "/etc/containerd/certs.d"
-UNIT_FOLDER = "/etc/systemd/system/containerd.service.d"
-PROXY = f"{UNIT_FOLDER}/aiprov-proxy.conf"
+UNIT = "containerd.service"
 
 
 def unsuitable(vars: Vars, host: Facts) -> str | None:
@@ -54,7 +53,9 @@ def resources(vars: Vars, host: Facts, cluster: Cluster) -> list[Resource]:
     package = _package(vars, os)
     versions = catalog.package_versions("containerd", package, os)
     line = catalog.containerd_line(vars.containerd_version or versions.oldest)
-    proxy = _proxy(vars)
+    proxy = proxy_environment(
+        vars.containerd_http_proxy, vars.containerd_https_proxy, vars.containerd_no_proxy
+    )
     return [
         *_repository(vars, os, host),
         *_packages(vars, os, package),
@@ -70,12 +71,13 @@ def resources(vars: Vars, host: Facts, cluster: Cluster) -> list[Resource]:
             validate=("containerd", "--config", STAGED, "config", "dump"),
             delivered_by=package if versions.brings_config else None,
         ),
-        *proxy,
+        # containerd has no setting for proxies, it reads its environment.
+        *unit_proxy(UNIT, proxy),
         Service(
-            name="containerd.service",
+            name=UNIT,
             enabled=True,
             running=True,
-            restart_on=(CONFIG, *(item.path for item in proxy if isinstance(item, File))),
+            restart_on=(CONFIG, proxy_drop_in(UNIT)),
         ),
     ]
 
@@ -158,16 +160,3 @@ def _registries(vars: Vars) -> list[Resource]:
         wanted.append(Directory(path=f"{CERTS}/{name}"))
         wanted.append(File(path=f"{CERTS}/{name}/hosts.toml", content=hosts_toml(registry)))
     return wanted
-
-
-def _proxy(vars: Vars) -> list[Resource]:
-    """A drop-in of the unit: containerd has no setting for proxies, it reads its environment."""
-    variables = proxy_environment(
-        vars.containerd_http_proxy, vars.containerd_https_proxy, vars.containerd_no_proxy
-    )
-    if not variables:
-        return []
-    return [
-        Directory(path=UNIT_FOLDER),
-        File(path=PROXY, content=unit_environment(variables), mode=0o600),
-    ]

@@ -8,6 +8,7 @@ unset again (``docker_config_extra`` with ``null`` removes one); lists are repla
 
 from __future__ import annotations
 
+import posixpath
 from typing import Any
 
 from aiprov import catalog
@@ -15,6 +16,7 @@ from aiprov.catalog import OperatingSystem
 from aiprov.errors import UnsupportedError
 from aiprov.resources import (
     STAGED,
+    Absent,
     Argv,
     Directory,
     File,
@@ -28,16 +30,15 @@ from aiprov.resources import (
 from aiprov.roles import Cluster
 from aiprov.roles.docker.settings import Vars
 from aiprov.survey.facts import Facts
-from aiprov.values import laid_over, proxy_environment, unit_environment
+from aiprov.values import laid_over, proxy_drop_in, proxy_environment, unit_proxy
 
 __all__ = ["REQUIRES", "Vars", "resources", "unsuitable"]
 
 REQUIRES: tuple[str, ...] = ("containerd",)
 
 CONFIG = "/etc/docker/daemon.json"
-UNIT_FOLDER = "/etc/systemd/system/docker.service.d"
-PROXY = f"{UNIT_FOLDER}/aiprov-proxy.conf"
-FORWARDING = f"{UNIT_FOLDER}/aiprov-forwarding.conf"
+UNIT = "docker.service"
+FORWARDING = f"/etc/systemd/system/{UNIT}.d/aiprov-forwarding.conf"
 
 
 def unsuitable(vars: Vars, host: Facts) -> str | None:
@@ -51,7 +52,6 @@ def resources(vars: Vars, host: Facts, cluster: Cluster) -> list[Resource]:
     Raises ``UnsupportedError`` where the source has no package for this OS.
     """
     os = catalog.operating_system(host.os_id, host.os_version)
-    drop_ins = _drop_ins(vars)
     return [
         *_before_packages(vars),
         *_packages(vars, os),
@@ -61,14 +61,13 @@ def resources(vars: Vars, host: Facts, cluster: Cluster) -> list[Resource]:
             content=Merge(format="json", values=daemon_json(vars)),
             validate=_validate(vars, os),
         ),
-        *([Directory(path=UNIT_FOLDER)] if drop_ins else []),
-        *drop_ins,
+        *_drop_ins(vars),
         Service(name="docker.socket", enabled=True, running=True),
         Service(
-            name="docker.service",
+            name=UNIT,
             enabled=True,
             running=True,
-            restart_on=(CONFIG, *(item.path for item in drop_ins)),
+            restart_on=(CONFIG, proxy_drop_in(UNIT), FORWARDING),
         ),
         *(User(name=name, groups=("docker",)) for name in vars.docker_users),
     ]
@@ -180,19 +179,20 @@ def _validate(vars: Vars, os: OperatingSystem) -> Argv | None:
     return None
 
 
-def _drop_ins(vars: Vars) -> list[File]:
-    """Drop-ins of docker.service.
+def _drop_ins(vars: Vars) -> list[Resource]:
+    """Drop-ins of docker.service; those of settings that were unset go.
 
     The proxy is not in daemon.json, whose ``proxies`` came with 23.0: so every version has it in
     one place, and plans can show daemon.json whole.
     """
-    files = []
     proxy = proxy_environment(vars.docker_http_proxy, vars.docker_https_proxy, vars.docker_no_proxy)
-    if proxy:
-        files.append(File(path=PROXY, content=unit_environment(proxy), mode=0o600))
-    if vars.docker_keep_forwarding:
-        # For a Docker that has set the policy already. daemon.json's "ip-forward-no-drop" would do
-        # from 28.0 on, but an older daemon does not start with it.
-        text = "[Service]\nExecStartPost=/usr/sbin/iptables --wait 30 --policy FORWARD ACCEPT\n"
-        files.append(File(path=FORWARDING, content=text))
-    return files
+    if not vars.docker_keep_forwarding:
+        return [*unit_proxy(UNIT, proxy), Absent(path=FORWARDING)]
+    # For a Docker that has set the policy already. daemon.json's "ip-forward-no-drop" would do
+    # from 28.0 on, but an older daemon does not start with it.
+    text = "[Service]\nExecStartPost=/usr/sbin/iptables --wait 30 --policy FORWARD ACCEPT\n"
+    return [
+        *unit_proxy(UNIT, proxy),
+        Directory(path=posixpath.dirname(FORWARDING)),
+        File(path=FORWARDING, content=text),
+    ]

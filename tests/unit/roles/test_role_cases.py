@@ -30,7 +30,7 @@ from aiprov.errors import AiprovError, UnsupportedError
 from aiprov.merge import merged
 from aiprov.plan import Desired
 from aiprov.planner import plan, united
-from aiprov.resources import Merge, Package, Resource, Secret, address
+from aiprov.resources import Absent, Merge, Package, Resource, Secret, address
 from aiprov.roles import Cluster, ClusterHost
 from aiprov.survey.facts import Facts
 
@@ -225,6 +225,15 @@ def test_all_roles_converge_together(name: str):
 def test_different_sources_are_refused(name: str, containerd: str, docker: str):
     with pytest.raises(UnsupportedError, match="wanted differently by roles containerd and docker"):
         united(together(name, sources(containerd, docker)))
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_a_proxy_that_is_unset_goes(slug: str):
+    proxied = wanted(slug, {"host": "debian12", "vars": {f"{slug}_http_proxy": "http://p:3128"}})
+    plain = wanted(slug, {"host": "debian12", "vars": {}})
+    written = {item.path for item in proxied if "proxy" in getattr(item, "path", "")}
+    assert written
+    assert written <= {item.path for item in plain if isinstance(item, Absent)}
 
 
 def test_a_mistaken_proxy_does_not_show_its_password():
