@@ -148,6 +148,15 @@ class Site:
         return Said(done.returncode, done.stdout, done.stderr)
 
 
+def converges(hosts: Site, host: str, engine: str) -> None:
+    """A rerun brings the host to what is wanted, and then nothing of a fault is left."""
+    said = hosts.aiprov("apply", "--engine", engine, "--limit", host)
+    assert said.code == 0, said.out + said.err
+    said = hosts.aiprov("plan", "--limit", host)
+    assert said.code == 0, said.out + said.err
+    assert left_behind(hosts.lab, host) == ""
+
+
 def site(lab: Lab, folder: Path, variables: Mapping[str, Any] = ROLES) -> Site:
     """A site whose hosts all have these variables."""
     folder.mkdir(exist_ok=True)

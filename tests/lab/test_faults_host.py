@@ -10,7 +10,7 @@ import pytest
 
 from aiprov.lab import HostSpec, Lab
 from aiprov.lab.machine import until
-from tests.lab.commands import Site, left_behind, site
+from tests.lab.commands import Site, converges, left_behind, site
 from tests.lab.conftest import LabHost
 
 pytestmark = pytest.mark.lab
@@ -33,16 +33,6 @@ def hosts(lab_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     own.down()
 
 
-def converges(hosts: Site, engine: str) -> None:
-    """A rerun brings the host to what is wanted, and then nothing of the fault is left."""
-    host = ENGINES[engine]
-    said = hosts.aiprov("apply", "--engine", engine, "--limit", host)
-    assert said.code == 0, said.out + said.err
-    said = hosts.aiprov("plan", "--limit", host)
-    assert said.code == 0, said.out + said.err
-    assert left_behind(hosts.lab, host) == ""
-
-
 # ---------------------------------------------------------------- a held lock
 
 
@@ -57,7 +47,7 @@ def test_who_holds_the_lock_is_said(hosts: Site, engine: str):
         assert f"process {holder}" in said.out
         assert "lock_ex" in said.out.lower(), "the holder's command is not named"
         assert "run again" in said.out.partition("hint:")[2]
-    converges(hosts, engine)
+    converges(hosts, host, engine)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -80,7 +70,7 @@ def test_a_lock_is_waited_for(hosts: Site, engine: str):
         )
     said = run.finish()
     assert said.code == 0, said.out + said.err
-    converges(hosts, engine)
+    converges(hosts, host, engine)
 
 
 def tries(lab: Lab, host: str) -> int:
@@ -96,7 +86,7 @@ def tries(lab: Lab, host: str) -> int:
 def test_a_full_disk_leaves_the_old_file(hosts: Site, engine: str):
     host = ENGINES[engine]
     hosts.set({**BASE, "base_etc_hosts_extra": {"192.0.2.9": ["before"]}}, host)
-    converges(hosts, engine)
+    converges(hosts, host, engine)
     before = hosts.lab.run(host, ["cat", "/etc/hosts"]).stdout
     many = {f"192.0.2.{n}": [f"name-{n}-{i}" for i in range(60)] for n in range(1, 200)}
     hosts.set({**BASE, "base_etc_hosts_extra": many}, host)
@@ -108,7 +98,7 @@ def test_a_full_disk_leaves_the_old_file(hosts: Site, engine: str):
         assert "disk of the host is full" in said.out.partition("hint:")[2]
         assert hosts.lab.run(host, ["cat", "/etc/hosts"]).stdout == before
         assert left_behind(hosts.lab, host) == ""
-    converges(hosts, engine)
+    converges(hosts, host, engine)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -121,7 +111,7 @@ def test_packages_that_find_no_space(hosts: Site, engine: str):
         assert f"{host}: failed: Package[" in said.out
         assert "/var/cache/apt/archives" in said.out
         assert "disk of the host is full" in said.out.partition("hint:")[2]
-    converges(hosts, engine)
+    converges(hosts, host, engine)
 
 
 # ---------------------------------------------------------------- power and reboots
@@ -153,7 +143,7 @@ def test_a_host_that_goes_down_while_packages_are_unpacked(hosts: Site, fault: s
     assert f"{host}: unreachable: " in said.out
     assert "run again" in said.out.partition("hint:")[2]
     assert "Traceback" not in said.out + said.err
-    converges(hosts, engine)
+    converges(hosts, host, engine)
 
 
 # ---------------------------------------------------------------- no Python
