@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from aiprov.resources import (
+    Absent,
     Command,
     Directory,
     File,
@@ -75,6 +76,8 @@ def _tasks(item: Resource, watched: Mapping[str, str], hostname: str) -> Iterato
         case Directory():
             args = {"path": item.path, "state": "directory", "mode": f"{item.mode:04o}"}
             yield _task(f"Folder {item.path}", "file", {**args, **_owned(item)})
+        case Absent():
+            yield _task(f"No {item.path}", "file", {"path": item.path, "state": "absent"})
         case Sysctl():
             written = "sysctl_" + item.key.replace(".", "_").replace("-", "_")
             yield {**_copy(sysctl_file(item), None, hostname), "register": written}

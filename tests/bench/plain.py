@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from aiprov.resources import (
+    Absent,
     Command,
     Directory,
     File,
@@ -96,6 +97,8 @@ def _operations(item: Resource, hostname: str) -> Iterator[str]:
                 f"files.directory(path={item.path!r}, mode='{item.mode:o}', "
                 f"user={item.owner!r}, group={item.group!r})"
             )
+        case Absent():
+            yield f"put[{item.path!r}] = files.file(path={item.path!r}, present=False)"
         case Sysctl():
             path = sysctl_file(item).path
             yield (
