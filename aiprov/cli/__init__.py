@@ -8,11 +8,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from aiprov import __version__
+from aiprov.cli.flags import HOSTS, INVENTORY, OUTPUT, ROLES, request_of, with_flags
 from aiprov.cli.lab import lab
 from aiprov.errors import AiprovError
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from aiprov.app import Request, Run
 
 OK, ERROR, PENDING, NOT_VERIFIED, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 4, 130
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def main() -> None:
@@ -64,91 +63,12 @@ def _terminated(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _show_error(error: BaseException) -> None:
+def _show_error(error: BaseException, word: str = "error") -> None:
     if not isinstance(error, AiprovError):
         raise error
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
+    click.echo(f"{click.style(f'{word}:', fg='red', bold=True)} {error}", err=True)
     if error.hint:
         click.echo(f"  hint: {error.hint}", err=True)
-
-
-# ---------------------------------------------------------------- flags that verbs share
-
-_INVENTORY = [
-    click.option(
-        "-i", "--inventory", "sources", multiple=True, metavar="PATH",
-        help="Inventory file, directory or host list, as for Ansible. May be given several times.",
-    ),
-    click.option("-l", "--limit", metavar="PATTERN", help="Only these hosts (Ansible pattern)."),
-    click.option(
-        "--vault-password-file", "vault_password_files", multiple=True, metavar="PATH",
-        help="File (or script) with the password of vaulted values.",
-    ),
-    click.option("--ask-vault-pass", is_flag=True, help="Ask for the vault password."),
-]  # fmt: skip
-
-_HOSTS = [
-    click.option("-u", "--user", help="Log in as this user."),
-    click.option("--private-key", metavar="PATH", help="Log in with this key."),
-    click.option("-b", "--become", is_flag=True, help="Become root by sudo (or su)."),
-    click.option("-K", "--ask-become-pass", is_flag=True, help="Ask for the become password."),
-    click.option(
-        "-f", "--forks", default=32, show_default=True, type=click.IntRange(1, 1000),
-        help="How many hosts are worked on at once.",
-    ),
-    click.option(
-        "-T", "--timeout", type=click.FloatRange(1, 600), metavar="SECONDS",
-        help="How long to wait for a connection (default: the inventory's, else 10).",
-    ),
-]  # fmt: skip
-
-_ROLES = [
-    click.option(
-        "--role", "roles", multiple=True, metavar="ROLE",
-        help="Only this role (and those it requires) instead of the inventory's aiprov_roles.",
-    ),
-]  # fmt: skip
-
-_OUTPUT = [
-    click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
-    click.option("-v", "--verbose", count=True, help="Show more; twice for more still."),
-]
-
-
-def _with(*groups: list[Callable[[F], F]]) -> Callable[[F], F]:
-    def add(function: F) -> F:
-        for option in reversed([option for group in groups for option in group]):
-            function = option(function)
-        return function
-
-    return add
-
-
-def _request(**flags: Any) -> Request:
-    from aiprov.app import Request
-    from aiprov.inventory import Options
-    from aiprov.resources import Secret
-
-    password = None
-    if flags.get("ask_become_pass"):
-        password = Secret(click.prompt("BECOME password", hide_input=True, err=True))
-    options = Options(
-        user=flags.get("user"),
-        private_key_file=flags.get("private_key"),
-        become=flags.get("become", False),
-        become_password=password,
-        timeout_s=flags.get("timeout"),
-    )
-    return Request(
-        sources=flags["sources"],
-        limit=flags["limit"],
-        roles=flags.get("roles", ()),
-        forks=flags.get("forks", 32),
-        options=options,
-        vault_password_files=flags["vault_password_files"],
-        ask_vault_password=flags["ask_vault_pass"],
-        bootstrap=flags.get("bootstrap", False),
-    )
 
 
 def _print_json(document: Any) -> None:
@@ -169,30 +89,30 @@ def root() -> None:
 
 
 @root.command()
-@_with(_INVENTORY, _HOSTS, _ROLES, _OUTPUT)
+@with_flags(INVENTORY, HOSTS, ROLES, OUTPUT)
 @click.option("--diff/--no-diff", default=True, help="Show what changes inside files.")
 def plan(as_json: bool, verbose: int, diff: bool, **flags: Any) -> int:
     """Show what would change on each host, and why. Touches nothing."""
-    return _show_plan("plan", _request(**flags), as_json, verbose, diff)
+    return _show_plan("plan", request_of(**flags), as_json, verbose, diff)
 
 
 @root.command()
-@_with(_INVENTORY, _HOSTS, _ROLES, _OUTPUT)
+@with_flags(INVENTORY, HOSTS, ROLES, OUTPUT)
 def drift(as_json: bool, verbose: int, **flags: Any) -> int:
     """Report hosts that are no longer as the inventory wants them. For cron and CI."""
-    return _show_plan("drift", _request(**flags), as_json, verbose, diff=verbose > 0)
+    return _show_plan("drift", request_of(**flags), as_json, verbose, diff=verbose > 0)
 
 
 @root.command()
-@_with(_INVENTORY, _HOSTS, _ROLES, _OUTPUT)
+@with_flags(INVENTORY, HOSTS, ROLES, OUTPUT)
 def verify(as_json: bool, verbose: int, **flags: Any) -> int:
     """Check that each host is as the inventory wants it; exit 3 when one is not."""
-    code = _show_plan("verify", _request(**flags), as_json, verbose, diff=verbose > 0)
+    code = _show_plan("verify", request_of(**flags), as_json, verbose, diff=verbose > 0)
     return NOT_VERIFIED if code == PENDING else code
 
 
 @root.command()
-@_with(_INVENTORY, _HOSTS, _ROLES, _OUTPUT)
+@with_flags(INVENTORY, HOSTS, ROLES, OUTPUT)
 @click.option(
     "--engine", default="pyinfra", show_default=True, type=click.Choice(["pyinfra", "ansible"]),
     help="What makes the changes.",
@@ -204,12 +124,12 @@ def apply(engine: str, as_json: bool, verbose: int, **flags: Any) -> int:
 
     return _run(
         lambda request, show: app.apply(request, show, engine),
-        _request(**flags), as_json, verbose,
+        request_of(**flags), as_json, verbose,
     )  # fmt: skip
 
 
 @root.command()
-@_with(_INVENTORY, _HOSTS, _OUTPUT)
+@with_flags(INVENTORY, HOSTS, OUTPUT)
 def facts(as_json: bool, verbose: int, **flags: Any) -> int:
     """Show what each host is: OS, kernel, PCI devices, memory, network."""
     from aiprov import app
@@ -220,7 +140,7 @@ def facts(as_json: bool, verbose: int, **flags: Any) -> int:
 
     code = OK
     hosts: dict[str, Any] = {}
-    for name, found in app.facts(_request(**flags)):
+    for name, found in app.facts(request_of(**flags)):
         if isinstance(found, HostError):
             hosts[name] = {"error": found.message, "hint": found.hint}
             code = max(code, found.exit_code) if code != ERROR else ERROR
@@ -238,13 +158,13 @@ def facts(as_json: bool, verbose: int, **flags: Any) -> int:
 @click.argument("engine", type=click.Choice(["ansible"]))
 @click.argument("role")
 @click.option("--host", required=True, help="The inventory host to render for.")
-@_with(_INVENTORY, _HOSTS)
+@with_flags(INVENTORY, HOSTS)
 def render(engine: str, role: str, host: str, **flags: Any) -> int:
     """Print the plain Ansible tasks that a role's plan comes to on a host."""
     from aiprov import app
 
-    tasks = app.render_ansible(_request(**flags), role, host)
-    click.echo(tasks, nl=False)
+    tasks = app.render_ansible(request_of(**flags), role, host)
+    click.echo(tasks.rstrip("\n"))
     if tasks.strip() in {"", "---"}:
         click.echo(f"nothing to do for role {role} on {host}", err=True)
     return OK
@@ -257,7 +177,7 @@ def render(engine: str, role: str, host: str, **flags: Any) -> int:
 @click.option("--arch", default="x86_64", show_default=True, help="The image's architecture.")
 @click.option("--gzip", "compressed", is_flag=True, help="Compress, for tight user-data limits.")
 @click.option("--allow-secrets", is_flag=True, help="Write secret values into the user-data.")
-@_with(_INVENTORY, _ROLES)
+@with_flags(INVENTORY, ROLES)
 def cloud_init(
     host: str, system: str, arch: str, compressed: bool, allow_secrets: bool, **flags: Any
 ) -> int:
@@ -265,7 +185,7 @@ def cloud_init(
     from aiprov import app
 
     user_data, size = app.cloud_init(
-        _request(**flags), host, system, arch, compressed=compressed, allow_secrets=allow_secrets
+        request_of(**flags), host, system, arch, compressed=compressed, allow_secrets=allow_secrets
     )
     sys.stdout.buffer.write(user_data)
     click.echo(size, err=True)
@@ -278,21 +198,21 @@ def inventory_group() -> None:
 
 
 @inventory_group.command()
-@_with(_INVENTORY, _OUTPUT)
+@with_flags(INVENTORY, OUTPUT)
 def check(as_json: bool, verbose: int, **flags: Any) -> int:
     """Check hosts and settings: unknown names, wrong types, values out of range."""
     return _show_inventory("check", as_json, flags)
 
 
 @inventory_group.command()
-@_with(_INVENTORY, _OUTPUT)
+@with_flags(INVENTORY, OUTPUT)
 def show(as_json: bool, verbose: int, **flags: Any) -> int:
     """Show every setting of every host and where it comes from."""
     return _show_inventory("show", as_json, flags)
 
 
 @inventory_group.command()
-@_with(_INVENTORY, _OUTPUT)
+@with_flags(INVENTORY, OUTPUT)
 def graph(as_json: bool, verbose: int, **flags: Any) -> int:
     """Show groups and hosts as a tree."""
     return _show_inventory("graph", as_json, flags)
@@ -303,7 +223,7 @@ def graph(as_json: bool, verbose: int, **flags: Any) -> int:
 @click.option("--list", "listed", is_flag=True, help="List the recorded runs.")
 @click.option("--html", "html_file", type=click.Path(dir_okay=False), help="Write a web page.")
 @click.option("--junit", "junit_file", type=click.Path(dir_okay=False), help="Write JUnit XML.")
-@_with(_OUTPUT)
+@with_flags(OUTPUT)
 def report(
     number: int | None,
     listed: bool,
@@ -314,11 +234,17 @@ def report(
 ) -> int:
     """Show a recorded run again: as text, web page, JUnit or JSON."""
     from aiprov import app, history
+    from aiprov.plan import FORMAT_VERSION
     from aiprov.report.text import summary_text
 
     if listed:
-        for run, started, verb in history.runs():
-            click.echo(f"{run:5}  {started}  {verb}")
+        runs = [
+            {"run": run, "started": started, "verb": verb} for run, started, verb in history.runs()
+        ]
+        if as_json:
+            _print_json({"format_version": FORMAT_VERSION, "runs": runs})
+        for run in () if as_json else runs:
+            click.echo(f"{run['run']:5}  {run['started']}  {run['verb']}")
         return OK
     document = history.load(number)
     for written in app.write_reports(document, html_file=html_file, junit_file=junit_file):
@@ -365,12 +291,15 @@ def _run(
     with progress(quiet=as_json and not verbose, verbose=verbose) as shown:
         run = verb_function(request, shown)
     document = run.document
-    history.record(document)
     if as_json:
         _print_json(document)
     else:
         before_summary(run)
         click.echo(summary_text(document, whole=verbose > 0))
+    try:
+        history.record(document)
+    except AiprovError as error:  # the hosts are as they are: the run's own result stands
+        _show_error(error, "warning")
     if run.interrupted:
         left = run.hosts - len(run.results)
         click.echo(f"interrupted: {left} of {run.hosts} hosts were not begun", err=True)
@@ -392,7 +321,7 @@ def exit_code(run: Run) -> int:
 def _show_inventory(what: str, as_json: bool, flags: dict[str, Any]) -> int:
     from aiprov import app
 
-    document, text, ok = app.inventory_view(what, _request(**flags))
+    document, text, ok = app.inventory_view(what, request_of(**flags))
     if as_json:
         _print_json(document)
     else:

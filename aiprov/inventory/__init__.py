@@ -103,9 +103,9 @@ def load(
         ask_vault=ask_vault,
     )
     everyone = {name: _host(loaded, name, options) for name in loaded.manager.hosts}
-    if not everyone and not limit:
-        raise InventoryError(f"no hosts in {', '.join(given)}", hint="give an inventory with -i")
     found = loader.select(loaded, limit)
+    if not everyone and not found:
+        raise InventoryError(f"no hosts in {', '.join(given)}", hint="give an inventory with -i")
     if not found:
         raise UsageError(
             f"--limit {limit!r} leaves no host",

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiprov.converge import HostResult
 from aiprov.plan import Change
-from aiprov.report.document import HIDDEN, is_secret
+from aiprov.report.document import HIDDEN, is_secret, without_passwords
 from aiprov.resources import (
     Absent,
     AptRepository,
@@ -68,6 +68,11 @@ def _entry(change: Change) -> dict[str, str]:
 
 
 def _texts(change: Change) -> tuple[str, str]:
+    before, after = _whole_texts(change)
+    return without_passwords(before), without_passwords(after)
+
+
+def _whole_texts(change: Change) -> tuple[str, str]:
     if is_secret(change):
         return f"{HIDDEN}, as it is\n", f"{HIDDEN}, as wanted\n"
     resource, before = change.resource, change.before

@@ -6,6 +6,7 @@ Readers ignore properties that they do not know and refuse another major ``forma
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,8 @@ from aiprov.plan import FORMAT_VERSION, Change, HostPlan, Unknown
 from aiprov.resources import File, Secret, address, kind
 
 HIDDEN = "(secret)"
+
+_PASSWORD = re.compile(r"(://[^\s/:@\"']*:)[^\s/@\"']+@")
 
 
 def run_document(
@@ -100,6 +103,14 @@ def is_secret(change: Change) -> bool:
     return isinstance(change.resource, File) and isinstance(change.resource.content, Secret)
 
 
+def without_passwords(text: str) -> str:
+    """The text with ``***`` for the passwords of URLs.
+
+    A file may still hold a proxy's password that is no longer anybody's secret setting.
+    """
+    return _PASSWORD.sub(r"\1***@", text)
+
+
 def file_diff(change: Change) -> str | None:
     """A unified diff of the file's text; ``None`` where there is nothing to show."""
     resource = change.resource
@@ -109,8 +120,8 @@ def file_diff(change: Change) -> str | None:
     if change.before.get("type") == "file" and change.before.get("content") is None:
         return None
     lines = difflib.unified_diff(
-        before.splitlines(keepends=True),
-        resource.content.splitlines(keepends=True),
+        without_passwords(before).splitlines(keepends=True),
+        without_passwords(resource.content).splitlines(keepends=True),
         fromfile=resource.path if change.before.get("type") == "file" else "/dev/null",
         tofile=resource.path,
         n=2,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from xml.etree import ElementTree as ET
+
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What no XML 1.0 document may hold, not even escaped: hosts say such things to colour a line."""
 
 
 def junit(document: dict[str, Any]) -> str:
@@ -12,7 +16,8 @@ def junit(document: dict[str, Any]) -> str:
     for name, host in document["hosts"].items():
         root.append(_suite(name, host, document["started"]))
     ET.indent(root)
-    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    text = ET.tostring(root, encoding="unicode", xml_declaration=True)
+    return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text) + "\n"
 
 
 def _suite(name: str, host: dict[str, Any], started: str) -> ET.Element:

@@ -101,7 +101,8 @@ def _rest(plan: HostPlan) -> Iterator[str]:
         yield f"  unknown until {until}:"
         for item in plan.unknown:
             if item.until == until:
-                yield f"    ? {item.address}  {click.style(item.role, dim=True)}"
+                gone = "not wanted, " if getattr(item.resource, "absent", False) else ""
+                yield f"    ? {item.address}  {click.style(gone + item.role, dim=True)}"
     for skipped in plan.skipped:
         yield f"  skipped {skipped.role}: {skipped.reason}"
 
@@ -169,9 +170,9 @@ def facts_text(document: dict[str, Any]) -> str:
     """One host's facts, a line each; lists a line an entry."""
     lines = [click.style(str(document["name"]), bold=True)]
     for key, value in document.items():
-        if isinstance(value, list):
+        if value and isinstance(value, list | tuple):
             lines += [f"  {key}:", *(f"    {_flat(item)}" for item in value)]
-        elif key != "name" and value not in (None, ""):
+        elif key != "name" and value not in (None, "", (), []):
             lines.append(f"  {key}: {value}")
     return "\n".join(lines)
 
@@ -179,4 +180,11 @@ def facts_text(document: dict[str, Any]) -> str:
 def _flat(item: Any) -> str:
     if not isinstance(item, dict):
         return str(item)
-    return " ".join(f"{key}={value}" for key, value in item.items() if value not in (None, "", []))
+    pairs = ((key, _flat_value(value)) for key, value in item.items())
+    return " ".join(f"{key}={value}" for key, value in pairs if value)
+
+
+def _flat_value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(str(item) for item in value)
+    return "" if value is None else str(value)

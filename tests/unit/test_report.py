@@ -14,10 +14,11 @@ from aiprov.errors import ApplyError, HostError, UnreachableError, UsageError, V
 from aiprov.outcome import Outcome
 from aiprov.plan import Desired, HostPlan
 from aiprov.planner import plan
+from aiprov.report.ansible import task_diff
 from aiprov.report.document import run_document
 from aiprov.report.html import html
 from aiprov.report.junit import junit
-from aiprov.report.text import plan_text, summary_text
+from aiprov.report.text import facts_text, plan_text, summary_text
 from aiprov.resources import File, Package, Secret
 from tests.unit.test_planner import CONFIG, SERVICE, file_state
 
@@ -101,6 +102,29 @@ def test_junit_counts_failures():
     assert counts == {"bad": "1", "h": str(len(a_plan().changes))}
 
 
+def test_junit_holds_nothing_that_xml_may_not():
+    error = HostError("bad", "\x1b[31mred\x00\x1b[0m")
+    suites = ET.fromstring(junit(document(failed(error=error))).split("?>", 1)[1])
+    assert "red" in ET.tostring(suites, encoding="unicode")
+
+
+def test_a_password_that_a_file_still_holds_is_not_shown():
+    line = f'http_proxy="http://me:{SECRET}@proxy:3128"\n'
+    state = {"File[/etc/environment]": file_state(line)}
+    wanted = [Desired(role="r", resource=File(path="/etc/environment", content="A=1\n"))]
+    result = HostResult(host="h", status="pending", plan=plan("h", wanted, state))
+    shown = plan_text(result) + json.dumps(document(result)) + json.dumps(task_diff(result))
+    assert "http://me:***@proxy:3128" in shown
+    assert SECRET not in shown
+
+
+def test_facts_are_a_line_each():
+    text = facts_text({"name": "h", "cpus": 2, "pci_devices": (), "interfaces": (
+        {"name": "eth0", "addresses": ("10.0.0.1/24", "fd00::1/64"), "mac": None},)})  # fmt: skip
+    assert "    name=eth0 addresses=10.0.0.1/24,fd00::1/64" in text.splitlines()
+    assert "pci_devices" not in text
+
+
 def test_the_page_asks_for_nothing_from_elsewhere():
     page = html(document(pending(), failed()))
     assert "src=" not in page
@@ -151,6 +175,17 @@ def test_a_missing_run_is_said(tmp_path):
     history.record(document(pending()), tmp_path / "h")
     with pytest.raises(UsageError, match="there is no run 7"):
         history.load(7, tmp_path / "h")
+
+
+def test_a_history_that_cannot_be_written_does_not_hide_the_run(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("AIPROV_HISTORY", str(tmp_path / "file" / "h"))
+    run = app.Run(verb="plan", results=(pending(),), started=STARTED, seconds=1)
+    code = cli._run(lambda _request, _show: run, app.Request(), as_json=False, verbose=0)
+    said = capsys.readouterr()
+    assert code == cli.PENDING
+    assert "1 pending" in said.out
+    assert "AIPROV_HISTORY" in said.err
 
 
 def test_a_history_that_cannot_be_written_is_said(tmp_path):
