@@ -24,6 +24,7 @@ STEPS: Sequence[tuple[str, Sequence[str], tuple[int, ...]]] = (
     ("The settings, checked before any host is touched", ("inventory", "check", *INVENTORY), (0,)),
     ("What would change on one of them", ("plan", *INVENTORY, "--limit", "web1"), (2,)),
     ("Make it so, everywhere", ("apply", *INVENTORY, "-v"), (0,)),
+    ("The report as a page", ("report", "--html", PAGE), (0,)),
     ("Is it so?", ("verify", *INVENTORY), (0,)),
     ("A second run changes nothing", ("apply", *INVENTORY), (0,)),
     (
@@ -32,15 +33,16 @@ STEPS: Sequence[tuple[str, Sequence[str], tuple[int, ...]]] = (
          "{{.ServerVersion}}/{{.CgroupDriver}}"),
         (0,),
     ),
-    ("The report as a page", ("report", "--html", PAGE), (0,)),
 )  # fmt: skip
+
+DOWN = ("lab", "down", "--directory", LAB)
 
 
 def main() -> int:
     began = time.monotonic()
     try:
         for title, arguments, expected in STEPS:
-            print(f"\n\033[1m== {title}\033[0m\n$ aiprov {shlex.join(arguments)}", flush=True)
+            _say(title, arguments)
             code = subprocess.run([AIPROV, *arguments], cwd=ROOT, check=False).returncode
             if code not in expected:
                 print(f"\nthe demo failed: exit code {code}, expected {expected[0]}", flush=True)
@@ -49,10 +51,15 @@ def main() -> int:
         print("\ninterrupted", flush=True)
         return 130
     finally:
-        print("\n\033[1m== Nothing is left\033[0m\n$ aiprov lab down", flush=True)
-        subprocess.run([AIPROV, "lab", "down", "--directory", LAB], cwd=ROOT, check=True)
+        _say("Nothing is left", DOWN)
+        subprocess.run([AIPROV, *DOWN], cwd=ROOT, check=True)
     print(f"\nthe demo took {time.monotonic() - began:.0f} s; the report is {PAGE}", flush=True)
     return 0
+
+
+def _say(title: str, arguments: Sequence[str]) -> None:
+    bold, plain = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
+    print(f"\n{bold}== {title}{plain}\n$ aiprov {shlex.join(arguments)}", flush=True)
 
 
 if __name__ == "__main__":
