@@ -338,7 +338,7 @@ class _Planner:
                     resource=Absent(path=previous_path(path)),
                     before={"type": "file"},
                     after={"type": "absent"},
-                    reason="its service runs with the new version",
+                    reason="kept only until its service runs with the new version",
                 )
 
 

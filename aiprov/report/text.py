@@ -11,7 +11,7 @@ import click
 from aiprov.converge import HostResult
 from aiprov.plan import Change, HostPlan
 from aiprov.report.document import HIDDEN, file_diff, is_secret
-from aiprov.resources import Absent, Command, File, Package, Reboot, Service
+from aiprov.resources import Absent, Command, File, Package, Reboot, Resource, Service
 
 FEW_HOSTS = 3
 MESSAGE_LINES = 8
@@ -99,16 +99,22 @@ def _changes(plan: HostPlan, *, diff: bool) -> Iterator[str]:
 def _rest(plan: HostPlan) -> Iterator[str]:
     for until in dict.fromkeys(item.until for item in plan.unknown):
         yield f"  unknown until {until}:"
-        for item in plan.unknown:
-            if item.until == until:
-                gone = "not wanted, " if getattr(item.resource, "absent", False) else ""
-                yield f"    ? {item.address}  {click.style(gone + item.role, dim=True)}"
+        waiting = [item for item in plan.unknown if item.until == until]
+        for item in waiting:
+            if not _goes(item.resource):
+                yield f"    ? {item.address}  {click.style(item.role, dim=True)}"
+        if unwanted := sum(_goes(item.resource) for item in waiting):
+            yield f"    ? {count(unwanted, 'thing')} that must not be there"
     for skipped in plan.skipped:
         yield f"  skipped {skipped.role}: {skipped.reason}"
 
 
+def _goes(resource: Resource) -> bool:
+    return isinstance(resource, Absent) or getattr(resource, "absent", False)
+
+
 def _sign(change: Change) -> str:
-    if isinstance(change.resource, Absent) or getattr(change.resource, "absent", False):
+    if _goes(change.resource):
         return click.style("-", fg="red")
     if isinstance(change.resource, Command | Reboot) or change.after.get("restart"):
         return click.style("!", fg="magenta")
