@@ -3,10 +3,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from toy_roles import ROLES
 
 from aiprov import roles
 from aiprov.settings import names
+from tests.unit.inventory.toy_roles import ROLES
 
 
 @pytest.fixture
