@@ -43,7 +43,11 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run that ended: results of those ``hosts`` that were begun, when, and for how long."""
+    """A run that ended: its results, when, and for how long.
+
+    Of ``hosts``, a run that was interrupted has no result for those that it did not begin, nor,
+    where it was interrupted twice, for those that it left ``under_way``.
+    """
 
     verb: str
     results: tuple[HostResult, ...]
@@ -51,6 +55,7 @@ class Run:
     seconds: float
     hosts: int = 0
     interrupted: bool = False
+    under_way: tuple[str, ...] = ()
 
     @property
     def document(self) -> dict[str, Any]:
@@ -116,7 +121,11 @@ def render_ansible(request: Request, role: str, host: str) -> str:
         raise result.error
     if result.plan is None or result.facts is None:
         raise TypeError("a result without an error has a plan and facts")
-    return render(result.plan.changes, result.facts.family)
+    tasks = render(result.plan.changes, result.facts.family)
+    later = [
+        f"# left out, unknown until {item.until}: {item.address}\n" for item in result.plan.unknown
+    ]
+    return tasks.rstrip("\n") + "\n" + "".join(later)
 
 
 def cloud_init(
@@ -206,14 +215,18 @@ def _run(verb: str, request: Request, show: Show, engine: Callable[[Job], Engine
     work = jobs(request)
     show(Event(host="", step="begin", total=len(work)))
     results: list[HostResult] = []
+    under_way: set[str] = set()
     interrupted = False
+
+    def converge(job: Job) -> HostResult:
+        under_way.add(job.host.name)
+        return _converge(job, request, show, engine(job))
+
+    def tell() -> None:
+        show(Event(host="", step="interrupted"))
+
     try:
-        for result in fleet.each(
-            lambda job: _converge(job, request, show, engine(job)),
-            work,
-            forks=request.forks,
-            interrupted=lambda: show(Event(host="", step="interrupted")),
-        ):
+        for result in fleet.each(converge, work, forks=request.forks, interrupted=tell):
             results.append(result)
     except KeyboardInterrupt:
         fleet.stopping.set()
@@ -225,6 +238,7 @@ def _run(verb: str, request: Request, show: Show, engine: Callable[[Job], Engine
         seconds=time.monotonic() - began,
         hosts=len(work),
         interrupted=interrupted,
+        under_way=tuple(sorted(under_way - {result.host for result in results})),
     )
 
 

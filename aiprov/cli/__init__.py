@@ -7,8 +7,9 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -36,7 +37,7 @@ def main() -> None:
         sys.exit(ERROR)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED)
+        _leave(INTERRUPTED)
     except ExceptionGroup as group:
         for problem in group.exceptions:
             _show_error(problem)
@@ -48,7 +49,17 @@ def main() -> None:
         # The reader (``| head``) has gone; keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(OK)
-    sys.exit(code if isinstance(code, int) else OK)
+    _leave(code if isinstance(code, int) else OK)
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit; interrupted twice, without waiting for the hosts that are still under way."""
+    waiting = [thread for thread in threading.enumerate() if not thread.daemon]
+    if code == INTERRUPTED and len(waiting) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _start_fast() -> None:
@@ -164,7 +175,7 @@ def render(engine: str, role: str, host: str, **flags: Any) -> int:
     from aiprov import app
 
     tasks = app.render_ansible(request_of(**flags), role, host)
-    click.echo(tasks.rstrip("\n"))
+    click.echo(tasks, nl=False)
     if tasks.strip() in {"", "---"}:
         click.echo(f"nothing to do for role {role} on {host}", err=True)
     return OK
@@ -301,9 +312,15 @@ def _run(
     except AiprovError as error:  # the hosts are as they are: the run's own result stands
         _show_error(error, "warning")
     if run.interrupted:
-        left = run.hosts - len(run.results)
-        click.echo(f"interrupted: {left} of {run.hosts} hosts were not begun", err=True)
+        _show_interrupted(run)
     return exit_code(run)
+
+
+def _show_interrupted(run: Run) -> None:
+    not_begun = run.hosts - len(run.results) - len(run.under_way)
+    click.echo(f"interrupted: {not_begun} of {run.hosts} hosts were not begun", err=True)
+    if run.under_way:
+        click.echo(f"left under way, run again to go on: {', '.join(run.under_way)}", err=True)
 
 
 def exit_code(run: Run) -> int:

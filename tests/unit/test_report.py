@@ -157,6 +157,19 @@ def test_the_exit_code_is_the_worst_that_happened(results, code):
     assert cli.exit_code(run) == code
 
 
+def test_an_interrupted_run_tells_what_it_left(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AIPROV_HISTORY", str(tmp_path / "history"))
+    run = app.Run(
+        verb="apply", results=(pending(),), started=STARTED, seconds=1,
+        hosts=4, interrupted=True, under_way=("web1",),
+    )  # fmt: skip
+    code = cli._run(lambda _request, _show: run, app.Request(), as_json=True, verbose=0)
+    said = capsys.readouterr().err
+    assert code == cli.INTERRUPTED
+    assert "2 of 4 hosts were not begun" in said
+    assert "left under way, run again to go on: web1" in said
+
+
 # ---------------------------------------------------------------- history
 
 
