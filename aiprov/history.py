@@ -72,6 +72,8 @@ def runs(path: Path | None = None) -> list[tuple[int, str, str]]:
 def _database(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Plans show what is in configuration files, which is not for everybody's eyes.
+        path.touch(mode=0o600)
         with closing(sqlite3.connect(path, timeout=10)) as database, database:
             database.execute(_SCHEMA)
             yield database

@@ -180,6 +180,7 @@ def test_runs_are_kept_and_found(tmp_path):
     assert history.load(path=path)["run"] == second
     assert history.load(first, path)["hosts"]["h"]["status"] == "pending"
     assert [number for number, _, _ in history.runs(path)] == [second, first]
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_missing_run_is_said(tmp_path):
