@@ -194,7 +194,7 @@ def inventory(request: Request) -> Inventory:
 
 
 def jobs(request: Request) -> list[Job]:
-    """A job a host. Every setting of every host is checked before any host is touched."""
+    """A job for each host that has roles. All settings are checked before any host is touched."""
     from aiprov import settings
 
     for slug in request.roles:
@@ -202,12 +202,14 @@ def jobs(request: Request) -> list[Job]:
     known = inventory(request)
     resolved = settings.resolve_all(known, only=request.roles)
     if not any(resolved.values()):
+        asked = f"role {', '.join(request.roles)}" if request.roles else "any role"
         raise UsageError(
-            f"none of the hosts has role {', '.join(request.roles)}",
+            f"none of the hosts has {asked}",
             hint="aiprov_roles in the inventory says which host has which roles",
         )
     cluster = settings.cluster(known)
-    return [Job(host=host, settings=resolved[host.name], cluster=cluster) for host in known.hosts]
+    chosen = [(host, resolved[host.name]) for host in known.hosts]
+    return [Job(host=host, settings=own, cluster=cluster) for host, own in chosen if own]
 
 
 def _run(verb: str, request: Request, show: Show, engine: Callable[[Job], Engine | None]) -> Run:

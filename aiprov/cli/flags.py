@@ -43,7 +43,7 @@ HOSTS = [
 ROLES = [
     click.option(
         "--role", "roles", multiple=True, metavar="ROLE",
-        help="Only this role (and those it requires) instead of the inventory's aiprov_roles.",
+        help="Only this role and those it requires, on hosts that the inventory gives it to.",
     ),
 ]  # fmt: skip
 

@@ -1,0 +1,44 @@
+"""What of an inventory becomes work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aiprov import app
+from aiprov.errors import UsageError
+
+HOSTS = """\
+all:
+  hosts:
+    both: {aiprov_roles: [base, docker]}
+    plain: {aiprov_roles: [base]}
+    none: {aiprov_roles: []}
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    (tmp_path / "hosts.yml").write_text(HOSTS)
+    return str(tmp_path / "hosts.yml")
+
+
+def jobs(source: str, *roles: str, limit: str | None = None) -> dict[str, list[str]]:
+    request = app.Request(sources=(source,), roles=roles, limit=limit)
+    return {job.host.name: list(job.settings) for job in app.jobs(request)}
+
+
+def test_hosts_without_roles_are_no_work(source: str):
+    assert jobs(source) == {"both": ["base", "containerd", "docker"], "plain": ["base"]}
+
+
+def test_a_role_is_asked_of_the_hosts_that_have_it(source: str):
+    assert jobs(source, "docker") == {"both": ["containerd", "docker"]}
+    assert jobs(source, "base") == {"both": ["base"], "plain": ["base"]}
+
+
+@pytest.mark.parametrize(("roles", "said"), [(("docker",), "role docker"), ((), "any role")])
+def test_nothing_to_work_on_is_said(source: str, roles: tuple[str, ...], said: str):
+    with pytest.raises(UsageError, match=said):
+        jobs(source, *roles, limit="none")
