@@ -1,4 +1,4 @@
-"""Ways to a host behind one small protocol: run a command, hold a line to one, put a file.
+"""Ways to a host behind one small protocol: run a command, hold a line to one.
 
 ``transport_for`` chooses: paramiko in threads (cheap for many hosts), an OpenSSH process where
 ssh's own configuration asks for what only OpenSSH can do, and the controller itself. All of them
@@ -91,13 +91,6 @@ class Transport(Protocol):
         on_line: OnLine | None = None,
     ) -> Completed:
         """Run a command to its end. Raises ``UnreachableError`` when ``timeout_s`` is over."""
-        ...
-
-    def put(self, data: bytes, path: str, mode: int = 0o600) -> None:
-        """Write a new file. It is created 0600, is never followed through a link, and is whole.
-
-        Raises ``ApplyError`` when the host cannot write it (it exists, no space, no permission).
-        """
         ...
 
     def close(self) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from aiprov.errors import ApplyError, UnreachableError
-from aiprov.survey.transport import Channel, Completed, OnLine, Transport
+from aiprov.errors import UnreachableError
+from aiprov.survey.transport import Channel, Completed, OnLine
 
 _PIECE = 32768
 _TURN_S = 0.05  # how long one side may wait before the other side gets its turn
@@ -157,26 +158,21 @@ def _text(line: bytes) -> str:
     return line.decode("utf-8", "replace").rstrip("\r\n")
 
 
-def put_file(transport: Transport, data: bytes, path: str, mode: int) -> None:
-    """``Transport.put`` by a shell: a new file, made 0600, whole or not there.
+class Runner(ABC):
+    """The part of a ``Transport`` that needs only a way to start a command."""
 
-    Raises ``ApplyError``. ``set -C`` makes the shell create the file exclusively, so a link that
-    someone laid there is not followed; the size is compared because a lost connection looks like
-    the end of the input.
-    """
-    from shlex import quote
+    host: str
 
-    target = quote(path)
-    command = (
-        f"umask 077; set -C; cat > {target} || exit 3; "
-        f'[ "$(wc -c < {target})" -eq {len(data)} ] && chmod {mode:o} {target} '
-        f"|| {{ rm -f {target}; exit 4; }}"
-    )
-    done = transport.run(f"/bin/sh -c {quote(command)}", stdin=data, timeout_s=120.0)
-    if done.rc != 0:
-        reason = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise ApplyError(
-            transport.host,
-            f"cannot write {path}: {reason[-1] if reason else f'exit status {done.rc}'}",
-            hint="check free space and permissions there",
-        )
+    @abstractmethod
+    def open(self, command: str) -> Channel: ...
+
+    def run(
+        self,
+        command: str,
+        *,
+        stdin: bytes = b"",
+        timeout_s: float | None,
+        on_line: OnLine | None = None,
+    ) -> Completed:
+        exchange = Exchange(self.host, self.open(command))
+        return run_to_end(exchange, stdin=stdin, timeout_s=timeout_s, on_line=on_line)

@@ -14,8 +14,8 @@ from pathlib import Path
 from aiprov.connection import Connection
 from aiprov.errors import HostError, UnreachableError
 from aiprov.resources import Argv
-from aiprov.survey.transport import Channel, Completed, OnLine, Received, failures
-from aiprov.survey.transport.exchange import Deadline, Exchange, put_file, run_to_end
+from aiprov.survey.transport import Channel, Received, failures
+from aiprov.survey.transport.exchange import Deadline, Exchange, Runner
 from aiprov.survey.transport.process import ProcessChannel
 from aiprov.survey.transport.settings import Settings
 
@@ -29,7 +29,7 @@ _SSH_SPEAKS = re.compile(
 )
 
 
-class OpensshTransport:
+class OpensshTransport(Runner):
     """One host by ssh processes."""
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
@@ -60,20 +60,6 @@ class OpensshTransport:
 
     def open(self, command: str) -> Channel:
         return self._channel(command, ())
-
-    def run(
-        self,
-        command: str,
-        *,
-        stdin: bytes = b"",
-        timeout_s: float | None,
-        on_line: OnLine | None = None,
-    ) -> Completed:
-        exchange = Exchange(self.host, self.open(command))
-        return run_to_end(exchange, stdin=stdin, timeout_s=timeout_s, on_line=on_line)
-
-    def put(self, data: bytes, path: str, mode: int = 0o600) -> None:
-        put_file(self, data, path, mode)
 
     def close(self) -> None:
         master, self._master = self._master, None

@@ -11,9 +11,9 @@ from paramiko.common import cMSG_CHANNEL_REQUEST
 from paramiko.message import Message
 
 from aiprov.connection import Connection
-from aiprov.survey.transport import Channel, Completed, OnLine, Received, failures, sockets
+from aiprov.survey.transport import Channel, Received, failures, sockets
 from aiprov.survey.transport.client import login
-from aiprov.survey.transport.exchange import Exchange, put_file, run_to_end
+from aiprov.survey.transport.exchange import Runner
 from aiprov.survey.transport.jump import Way
 from aiprov.survey.transport.settings import Settings
 
@@ -21,7 +21,7 @@ _PIECE = 65536
 _SIGNALLED = 255
 
 
-class ParamikoTransport:
+class ParamikoTransport(Runner):
     """One ssh connection. Commands of several threads may share it."""
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
@@ -50,20 +50,6 @@ class ParamikoTransport:
             return ParamikoChannel(self.host, channel, command)
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise failures.lost(self.host, str(error) or type(error).__name__) from error
-
-    def run(
-        self,
-        command: str,
-        *,
-        stdin: bytes = b"",
-        timeout_s: float | None,
-        on_line: OnLine | None = None,
-    ) -> Completed:
-        exchange = Exchange(self.host, self.open(command))
-        return run_to_end(exchange, stdin=stdin, timeout_s=timeout_s, on_line=on_line)
-
-    def put(self, data: bytes, path: str, mode: int = 0o600) -> None:
-        put_file(self, data, path, mode)
 
     def close(self) -> None:
         with self._lock:
