@@ -22,7 +22,8 @@ def first(stage: Stage, sizes: Sizes) -> Result:
     }
     samples: dict[str, list[Sample]] = {way: [] for way in ways}
     for number in range(sizes.fresh):
-        for way, bring in ways.items():
+        turn = list(ways.items())
+        for way, bring in turn if number % 2 == 0 else reversed(turn):
             with stage.fresh(f"fresh{number}", lists=False) as host:
                 sample = bring(host)
             samples[way].append(sample)
