@@ -21,6 +21,7 @@ LAB_TOOLS = {
     "debootstrap": "debootstrap",
     "ip": "iproute2",
     "ssh": "openssh-client",
+    "gpg": "gnupg",
 }
 
 
