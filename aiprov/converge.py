@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from aiprov.diff import holds
 from aiprov.errors import ApplyError, HostError, UnreachableError, VerificationError
-from aiprov.outcome import HINT, Engine, Outcome
+from aiprov.outcome import HINT, Engine, Outcome, without_passwords
 from aiprov.plan import Change, HostPlan
 from aiprov.planner import plan as make_plan
 from aiprov.resources import Absent, HostState, Reboot, Resource, Service, address
@@ -255,7 +255,10 @@ class Convergence:
             text = f"{change.role}: {change.address}"
             self._tell(step, number=count, total=len(changes), text=text)
 
-        outcomes = engine.apply(changes, began)
+        outcomes = [
+            replace(outcome, message=without_passwords(outcome.message))
+            for outcome in engine.apply(changes, began)
+        ]
         self.outcomes += outcomes
         return outcomes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -11,6 +12,8 @@ from aiprov.resources import Resource
 
 HINT = "\nhint: "
 """Stands in a message between what went wrong and the way out, where an engine knows that."""
+
+_PASSWORD = re.compile(r"(://[^\s/:@\"']*:)[^\s/@\"']+@")
 
 Status = Literal["done", "failed", "not run"]
 
@@ -49,3 +52,11 @@ class Engine(Protocol):
         cannot be worked on at all.
         """
         ...
+
+
+def without_passwords(text: str) -> str:
+    """The text with ``***`` for the passwords of URLs.
+
+    Files hold, and programs print, proxies that are no longer, or not here, a secret setting.
+    """
+    return _PASSWORD.sub(r"\1***@", text)

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from aiprov.converge import HostResult
+from aiprov.outcome import without_passwords
 from aiprov.plan import Change
-from aiprov.report.document import HIDDEN, is_secret, without_passwords
+from aiprov.report.document import HIDDEN, is_secret
 from aiprov.resources import (
     Absent,
     AptRepository,

@@ -6,19 +6,16 @@ Readers ignore properties that they do not know and refuse another major ``forma
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from aiprov.converge import HostResult
-from aiprov.outcome import Outcome
+from aiprov.outcome import Outcome, without_passwords
 from aiprov.plan import FORMAT_VERSION, Change, HostPlan, Unknown
 from aiprov.resources import File, Secret, address, kind
 
 HIDDEN = "(secret)"
-
-_PASSWORD = re.compile(r"(://[^\s/:@\"']*:)[^\s/@\"']+@")
 
 
 def run_document(
@@ -101,14 +98,6 @@ def change_document(change: Change) -> dict[str, Any]:
 def is_secret(change: Change) -> bool:
     """Whether the change writes a value that must not be shown."""
     return isinstance(change.resource, File) and isinstance(change.resource.content, Secret)
-
-
-def without_passwords(text: str) -> str:
-    """The text with ``***`` for the passwords of URLs.
-
-    A file may still hold a proxy's password that is no longer anybody's secret setting.
-    """
-    return _PASSWORD.sub(r"\1***@", text)
 
 
 def file_diff(change: Change) -> str | None:

@@ -98,7 +98,7 @@ class Bars:
         self._lock = threading.Lock()
         self._rows: dict[str, TaskID] = {}
         self._progress: Progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),
@@ -111,7 +111,9 @@ class Bars:
     def __call__(self, event: Event) -> None:
         with self._lock:
             if event.step == "begin":
+                # Not before: reading the inventory may ask for a vault's password.
                 self._progress.update(self._all, total=event.total)
+                self._progress.start()
             elif event.step == "interrupted":
                 self._progress.console.print(FINISHING)
             elif event.step == "end":
@@ -140,7 +142,6 @@ class Bars:
         )
 
     def __enter__(self) -> Self:
-        self._progress.start()
         return self
 
     def __exit__(

@@ -163,6 +163,18 @@ def test_a_failure_without_a_service_is_not_rolled_back():
     assert [outcome.status for outcome in result.outcomes] == ["done", "failed"]
 
 
+def test_what_a_host_says_has_no_passwords_of_urls():
+    class Loud(SimulateEngine):
+        def apply(self, changes, listener):
+            said = "curl: (7) via http://me:hunter2@proxy:3128"
+            return [Outcome(change=change, status="failed", message=said) for change in changes]
+
+    result, _ = run([CONFIG], Loud({}))
+    assert result.error is not None
+    assert "http://me:***@proxy:3128" in result.error.message
+    assert "hunter2" not in repr(result)
+
+
 def test_an_unreachable_host_is_a_result():
     def connect():
         raise UnreachableError("h", "no route", hint="is it up?")

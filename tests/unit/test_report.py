@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from aiprov import app, cli, history
-from aiprov.converge import HostResult
+from aiprov.converge import Event, HostResult
 from aiprov.errors import ApplyError, HostError, UnreachableError, UsageError, VerificationError
 from aiprov.outcome import Outcome
 from aiprov.plan import Desired, HostPlan
@@ -18,6 +18,7 @@ from aiprov.report.ansible import task_diff
 from aiprov.report.document import run_document
 from aiprov.report.html import html
 from aiprov.report.junit import junit
+from aiprov.report.progress import Bars
 from aiprov.report.text import facts_text, plan_text, summary_text
 from aiprov.resources import File, Package, Secret
 from tests.unit.test_planner import CONFIG, SERVICE, file_state
@@ -116,6 +117,14 @@ def test_a_password_that_a_file_still_holds_is_not_shown():
     shown = plan_text(result) + json.dumps(document(result)) + json.dumps(task_diff(result))
     assert "http://me:***@proxy:3128" in shown
     assert SECRET not in shown
+
+
+def test_bars_wait_until_nobody_is_asked_for_a_password():
+    with Bars() as bars:
+        assert not bars._progress.live.is_started
+        bars(Event(host="", step="begin", total=1))
+        assert bars._progress.live.is_started
+    assert not bars._progress.live.is_started
 
 
 def test_facts_are_a_line_each():
