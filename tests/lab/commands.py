@@ -68,17 +68,25 @@ class Running:
 
     def wait_for(self, pattern: str, timeout: float = 300) -> None:
         """Return as soon as a line of its progress matches. It must not end before."""
+        reached = self.reaches(pattern, timeout)
+        assert reached, f"{pattern} was not reached:\n" + "".join((*self._err, *self._out))
+
+    def reaches(self, pattern: str, timeout: float = 300) -> bool:
+        """Return as soon as a line of its progress matches, or it has ended without one."""
 
         def there() -> bool:
             ended = not self._readers[1].is_alive() or self.process.poll() is not None
-            return ended or any(re.search(pattern, line) for line in self._err)
+            return ended or self.shows(pattern)
 
         with self._told:
             while not there():
                 if not self._told.wait(timeout):
                     break
-        said = "".join((*self._err, *self._out))
-        assert re.search(pattern, said), f"{pattern} was not reached:\n{said}"
+        return self.shows(pattern)
+
+    def shows(self, pattern: str) -> bool:
+        """Whether a line of its progress so far matches."""
+        return any(re.search(pattern, line) for line in tuple(self._err))
 
     def kill(self, number: signal.Signals = signal.SIGKILL, *, all_of_it: bool = False) -> None:
         """Send a signal: to the command alone, or to everything that it has started too."""
@@ -134,9 +142,19 @@ class Site:
         )
 
     def aiprov(self, verb: str, *arguments: str, stdin: str = "") -> Said:
-        """Run a command to its end."""
+        """Run a command to its end. A group's verb comes first in the arguments."""
+        words = [verb, *self.inventory, *arguments]
+        if verb in ("inventory", "render"):
+            words = [verb, *arguments[:1], *self.inventory, *arguments[1:]]
+        return self._run(words, stdin)
+
+    def report(self, *arguments: str) -> Said:
+        """Show the last run again."""
+        return self._run(["report", *arguments], "")
+
+    def _run(self, words: list[str], stdin: str) -> Said:
         done = subprocess.run(
-            [sys.executable, "-m", "aiprov", verb, *self.inventory, *arguments],
+            [sys.executable, "-m", "aiprov", *words],
             input=stdin,
             capture_output=True,
             text=True,
