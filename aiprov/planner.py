@@ -20,9 +20,11 @@ from aiprov.resources import (
     Absent,
     AptRepository,
     Command,
+    Directory,
     DnfRepository,
     File,
     HostState,
+    Link,
     Merge,
     Package,
     PathExists,
@@ -91,7 +93,22 @@ def united(desired: Iterable[Desired]) -> list[Desired]:
         if first is not None and isinstance(item.resource, Service):
             del by_address[name]
         by_address[name] = item if first is None else _unite(first, item)
+    _refuse_two_kinds_at_a_path(by_address.values())
     return list(by_address.values())
+
+
+def _refuse_two_kinds_at_a_path(items: Iterable[Desired]) -> None:
+    """They would undo each other, stage after stage."""
+    by_path: dict[str, Desired] = {}
+    for item in items:
+        if isinstance(item.resource, File | Directory | Link | Absent):
+            other = by_path.setdefault(item.resource.path, item)
+            if other is not item:
+                one, two = address(other.resource), address(item.resource)
+                raise UnsupportedError(
+                    f"{one} (role {other.role}) and {two} (role {item.role}) exclude each other",
+                    hint="set the variables of the roles to agree, or drop one of them",
+                )
 
 
 def _unite(first: Desired, second: Desired) -> Desired:
@@ -125,6 +142,7 @@ class _Planner:
     unknown: list[Unknown] = field(default_factory=list)
     unchanged: int = 0
     blocked: dict[str, str] = field(default_factory=dict)  # role -> what it waits for
+    for_files: set[str] = field(default_factory=set)  # what only files wait for, not packages
     everything_waits_for: str | None = None
 
     def __post_init__(self) -> None:
@@ -151,7 +169,10 @@ class _Planner:
         if self.everything_waits_for is not None:
             return self.everything_waits_for
         roles = (item.role, *self.requires.get(item.role, ()))
-        return next((self.blocked[role] for role in roles if role in self.blocked), None)
+        waits_for = next((self.blocked[role] for role in roles if role in self.blocked), None)
+        if waits_for in self.for_files and isinstance(item.resource, Package):
+            return None  # what a configuration will say changes nothing about what is installed
+        return waits_for
 
     def _unknown_until(self, resource: Resource) -> str | None:
         """What has to happen before this resource's change can be known, if anything."""
@@ -160,7 +181,9 @@ class _Planner:
         if isinstance(resource, File) and isinstance(resource.content, Merge):
             package = f"Package[{resource.delivered_by}]"
             if any(change.address == package for change in self.changes):
-                return f"package {resource.delivered_by} has brought its {resource.path}"
+                waits_for = f"package {resource.delivered_by} has brought its {resource.path}"
+                self.for_files.add(waits_for)
+                return waits_for
         return None
 
     def _version_known_after(self, package: Package) -> str | None:

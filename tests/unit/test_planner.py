@@ -7,9 +7,9 @@ from hashlib import sha256
 import pytest
 
 from aiprov.engines.simulate import simulate
-from aiprov.errors import HostError
+from aiprov.errors import HostError, UnsupportedError
 from aiprov.plan import NEWEST, Desired, HostPlan
-from aiprov.planner import plan
+from aiprov.planner import plan, united
 from aiprov.resources import (
     Absent,
     AptRepository,
@@ -234,6 +234,23 @@ def test_a_merge_waits_for_the_package_that_brings_the_file():
     assert change.resource.content == '{\n  "theirs": true,\n  "a": 1\n}\n'
 
 
+def test_packages_do_not_wait_for_a_file_that_is_to_be_merged():
+    merge = File(
+        path="/etc/d.json", content=Merge(format="json", values={"a": 1}), delivered_by="d"
+    )
+    desired = [
+        Desired(role="low", resource=Package(name="d")),
+        Desired(role="low", resource=merge),
+        Desired(role="high", resource=Package(name="e")),
+        Desired(role="high", resource=CONFIG),
+    ]
+    offered = {"version": None, "candidates": ["1"]}
+    state = {**FRESH, "Package[d]": offered, "Package[e]": offered}
+    result = plan("h", desired, state, requires={"high": ["low"]})
+    assert addresses(result) == ["Package[d]", "Package[e]"]
+    assert [item.address for item in result.unknown] == ["File[/etc/d.json]", "File[/etc/x.conf]"]
+
+
 def test_a_file_that_cannot_be_parsed_is_never_thrown_away():
     merge = File(path="/etc/d.json", content=Merge(format="json", values={"a": 1}))
     with pytest.raises(HostError, match="not valid JSON at line 2"):
@@ -274,6 +291,15 @@ def test_a_drop_in_that_goes_means_a_daemon_reload():
     restart = next(change for change in result.changes if change.kind == "Service")
     assert restart.after["restart"] is True
     assert restart.before["reload_needed"] is True
+
+
+def test_a_path_is_one_thing():
+    wanted = [
+        Desired(role="a", resource=CONFIG),
+        Desired(role="b", resource=Absent(path=CONFIG.path)),
+    ]
+    with pytest.raises(UnsupportedError, match=r"File\[/etc/x.conf\] \(role a\) and Absent"):
+        united(wanted)
 
 
 def test_merged_secrets_stay_secret():

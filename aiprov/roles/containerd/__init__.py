@@ -57,10 +57,11 @@ def resources(vars: Vars, host: Facts, cluster: Cluster) -> list[Resource]:
         vars.containerd_http_proxy, vars.containerd_https_proxy, vars.containerd_no_proxy
     )
     return [
-        *_repository(vars, os, host),
-        *_packages(vars, os, package),
         Directory(path="/etc/containerd"),
         Directory(path="/etc/containerd/conf.d"),
+        *_repository(vars, os, host),
+        # Last before what needs them, so that one transaction installs them and Docker's.
+        *_packages(vars, os, package),
         *_registries(vars),
         File(
             path=CONFIG,
