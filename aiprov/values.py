@@ -90,6 +90,10 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 """A plain name: no slash, no space."""
 
 
+Destination = Annotated[str, StringConstraints(pattern=r"^[^\s\"'\\,]+$")]
+"""What is reached without a proxy: a host, domain or network. No blank, quote or comma."""
+
+
 def proxy_environment(
     http: SecretStr | None, https: SecretStr | None, none_for: tuple[str, ...]
 ) -> dict[str, str]:

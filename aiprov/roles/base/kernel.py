@@ -22,7 +22,11 @@ LIMITS = "/etc/security/limits.d/90-aiprov.conf"
 def kernel(vars: Vars, host: Facts) -> list[Resource]:
     """Modules first: many parameters exist only once their module is loaded."""
     wanted: list[Resource] = [KernelModule(name=name) for name in vars.base_kernel_modules]
-    wanted += [Sysctl(key=key, value=str(value)) for key, value in vars.base_sysctls.items()]
+    # The kernel tells numbers with tabs between them, the survey with one blank.
+    wanted += [
+        Sysctl(key=key, value=" ".join(str(value).split()))
+        for key, value in vars.base_sysctls.items()
+    ]
     lines = [f"{item.domain} {item.type} {item.item} {item.value}\n" for item in vars.base_limits]
     limits = File(path=LIMITS, content="".join(lines))
     wanted.append(limits if lines else Absent(path=LIMITS))

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from aiprov.roles import RoleVars
-from aiprov.values import Address, Name, PackageName, SecretUrl
+from aiprov.values import Address, Destination, Name, PackageName, SecretUrl
 
 HostName = Annotated[
     str,
@@ -141,7 +141,7 @@ class Vars(RoleVars):
     # network
     base_http_proxy: SecretUrl | None = Field(default=None, description="proxy for http")
     base_https_proxy: SecretUrl | None = Field(default=None, description="proxy for https")
-    base_no_proxy: tuple[str, ...] = Field(
+    base_no_proxy: tuple[Destination, ...] = Field(
         default=("localhost", "127.0.0.1", "::1"),
         description="hosts, domains and networks that are reached without the proxy",
     )

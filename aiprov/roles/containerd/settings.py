@@ -16,7 +16,7 @@ from pydantic import (
 
 from aiprov.catalog import Source
 from aiprov.roles import RoleVars
-from aiprov.values import Name, Path, SecretUrl, Url, Version
+from aiprov.values import Destination, Name, Path, SecretUrl, Url, Version
 
 RUNC = "io.containerd.runc.v2"
 DOCKER_URL = "https://download.docker.com"
@@ -146,7 +146,7 @@ class Vars(RoleVars):
     )
     containerd_http_proxy: SecretUrl | None = Field(default=None, description="proxy for http")
     containerd_https_proxy: SecretUrl | None = Field(default=None, description="proxy for https")
-    containerd_no_proxy: tuple[str, ...] = Field(
+    containerd_no_proxy: tuple[Destination, ...] = Field(
         default=("localhost", "127.0.0.1", "::1"),
         description="hosts, domains and networks that are reached without the proxy; add pod and "
         "service networks, node addresses, .svc and .cluster.local for Kubernetes",

@@ -19,6 +19,7 @@ from aiprov.roles import RoleVars
 from aiprov.values import (
     Address,
     Cidr,
+    Destination,
     InterfaceAddress,
     Name,
     Path,
@@ -156,7 +157,7 @@ class Vars(RoleVars):
     )
     docker_http_proxy: SecretUrl | None = Field(default=None, description="proxy for http")
     docker_https_proxy: SecretUrl | None = Field(default=None, description="proxy for https")
-    docker_no_proxy: tuple[str, ...] = Field(
+    docker_no_proxy: tuple[Destination, ...] = Field(
         default=("localhost", "127.0.0.1", "::1"),
         description="hosts, domains and networks that are reached without the proxy",
     )
