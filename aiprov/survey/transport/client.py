@@ -8,11 +8,10 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import paramiko
-
 from aiprov.errors import UnreachableError
 from aiprov.resources import Secret
 from aiprov.survey.transport import failures, keys, known_hosts
+from aiprov.survey.transport.library import paramiko
 from aiprov.survey.transport.settings import Settings
 
 # Every failure is raised to the caller; paramiko's own lines would only break up the progress.

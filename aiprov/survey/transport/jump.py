@@ -9,11 +9,10 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field, replace
 
-import paramiko
-
 from aiprov.connection import Connection
 from aiprov.survey.transport import failures, sockets
 from aiprov.survey.transport.client import login
+from aiprov.survey.transport.library import paramiko
 from aiprov.survey.transport.settings import Hop, Settings, hop_settings
 
 

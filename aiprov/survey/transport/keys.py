@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from aiprov.resources import Secret
 from aiprov.survey.transport import failures
+from aiprov.survey.transport.library import paramiko
 from aiprov.survey.transport.settings import Settings
 
 

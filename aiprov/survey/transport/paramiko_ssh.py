@@ -6,15 +6,12 @@ import select
 import threading
 from typing import Any
 
-import paramiko
-from paramiko.common import cMSG_CHANNEL_REQUEST
-from paramiko.message import Message
-
 from aiprov.connection import Connection
 from aiprov.survey.transport import Channel, Received, failures, sockets
 from aiprov.survey.transport.client import login
 from aiprov.survey.transport.exchange import Runner
 from aiprov.survey.transport.jump import Way
+from aiprov.survey.transport.library import paramiko
 from aiprov.survey.transport.settings import Settings
 
 _PIECE = 65536
@@ -94,8 +91,8 @@ class ParamikoChannel:
         ``exec_command`` waits for the host to agree: one round trip before the first byte of
         input. Does the host refuse, paramiko closes the channel, and that is read as its end.
         """
-        message = Message()
-        message.add_byte(cMSG_CHANNEL_REQUEST)
+        message = paramiko.Message()
+        message.add_byte(paramiko.common.cMSG_CHANNEL_REQUEST)
         message.add_int(self._channel.remote_chanid)
         message.add_string("exec")
         message.add_boolean(True)
