@@ -294,11 +294,17 @@ def _engine(name: str, job: Job, request: Request) -> Engine:
         lock_wait_s = getattr(base, "base_apt_lock_timeout_s", LOCK_WAIT_S)
         return PyinfraEngine(job.host.connection, lock_wait_s=lock_wait_s)
     from aiprov.engines.ansible.process import AnsibleEngine
+    from aiprov.inventory.vault import typed_password
 
     vault = [
         word for path in request.vault_password_files for word in ("--vault-password-file", path)
     ]
-    return AnsibleEngine(job.host.connection, inventory=request.sources, options=vault)
+    return AnsibleEngine(
+        job.host.connection,
+        inventory=request.sources,
+        options=vault,
+        vault_password=typed_password(),
+    )
 
 
 def _one_job(request: Request, host: str, role: str | None) -> Job:

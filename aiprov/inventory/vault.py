@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiprov.errors import InventoryError
+from aiprov.resources import Secret
 
 _PROMPTS = {
     "prompt": ["Vault password (%(vault_id)s): "],
@@ -41,6 +42,17 @@ def unlock(
         # One at a time: a password file may itself be encrypted with an earlier secret.
         loader.set_vault_secrets(list(secrets))
     _share(secrets)
+
+
+def typed_password() -> Secret | None:
+    """The vault password that a person typed into this process, for the programs that it calls."""
+    from ansible.parsing.vault import PromptVaultSecret, VaultSecretsContext
+
+    context = VaultSecretsContext.current(optional=True)
+    for _, secret in context.secrets if context is not None else ():
+        if isinstance(secret, PromptVaultSecret):
+            return Secret(secret.bytes.decode())
+    return None
 
 
 def _split(vault_id: str) -> tuple[str, str]:

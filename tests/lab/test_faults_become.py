@@ -73,6 +73,11 @@ def test_a_vaulted_sudo_password(sudoers: Site, tmp_path: Path, engine: str):
         said = sudoers.aiprov("apply", "--engine", engine, *given)
         assert said.code == 0, said.out + said.err
         assert sudoers.aiprov("plan", *given).code == 0
+        assert now(sudoers) == value
+        value = wanted(sudoers, "ops")
+        typed = "open sesame\n"
+        said = sudoers.aiprov("apply", "--engine", engine, "--ask-vault-pass", stdin=typed)
+        assert said.code == 0, said.out + said.err
     finally:
         vaulted.unlink()
     assert now(sudoers) == value

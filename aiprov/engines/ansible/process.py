@@ -58,8 +58,8 @@ class AnsibleEngine:
     """Realises changes on one host.
 
     ``inventory`` are the sources as ``-i`` takes them; ``options`` further arguments of
-    ``ansible-playbook`` (vault ids, extra variables). ``silence_s``: a change that takes longer
-    than this is ended and reported.
+    ``ansible-playbook`` (vault ids, extra variables), ``vault_password`` one that somebody typed.
+    ``silence_s``: a change that takes longer than this is ended and reported.
     """
 
     name = "ansible"
@@ -70,11 +70,13 @@ class AnsibleEngine:
         *,
         inventory: Sequence[str],
         options: Sequence[str] = (),
+        vault_password: Secret | None = None,
         silence_s: float = 3600.0,
     ) -> None:
         self._connection = connection
         self._inventory = tuple(inventory)
         self._options = tuple(options)
+        self._vault_password = vault_password
         self._silence_s = silence_s
 
     def unsupported(self, resource: Resource) -> str | None:
@@ -94,16 +96,22 @@ class AnsibleEngine:
             )
             given = stack.enter_context(_memory_file(pickle.dumps(work)))
             said = stack.enter_context(_memory_file(b""))
+            argv, passed = [*self._argv()], [given]
+            if self._vault_password is not None:
+                word = stack.enter_context(_memory_file(self._vault_password.reveal().encode()))
+                os.fchmod(word, 0o600)  # Ansible would run an executable one
+                argv += ["--vault-password-file", f"/dev/fd/{word}"]
+                passed.append(word)
             results, told = os.pipe()
             stack.callback(os.close, results)
             try:
                 process = subprocess.Popen(
-                    [*self._argv()],
+                    argv,
                     env=self._environment(given, told),
                     stdin=subprocess.DEVNULL,
                     stdout=said,
                     stderr=said,
-                    pass_fds=(given, told),
+                    pass_fds=(*passed, told),
                     start_new_session=True,
                 )
             finally:
