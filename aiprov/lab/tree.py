@@ -18,6 +18,13 @@ _OWN_VALUES = ("vm", "fs", "kernel")
 _LIVE = {"random", "binfmt_misc", "ns_last_pid"}
 _USERS = {"root": "root", "ops": "home/ops", "admin": "home/admin"}
 
+LOGIND = """\
+# A user's manager that ends ten seconds after the last session sometimes does not (systemd 252 with
+# cgroup version 1: "Processes still around after final SIGKILL"), and logins wait two minutes.
+[Login]
+UserStopDelaySec=infinity
+"""
+
 
 def copy(base: Path, tree: Path) -> None:
     """Copy the base. The copy ends with this process, so that no orphan writes behind ``down``."""
@@ -36,9 +43,11 @@ def personalise(
         "etc/hosts": f"127.0.0.1\tlocalhost\n127.0.1.1\t{host.name}\n::1\tlocalhost\n",
         "etc/machine-id": f"{uuid.uuid4().hex}\n",
         "etc/systemd/network/80-aiprov-lab.network": _network(host, network),
+        "etc/systemd/logind.conf.d/80-aiprov-lab.conf": LOGIND,
         "etc/apt/apt.conf.d/01aiprov-lab": _apt(network),
     }
     for name, text in files.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_text(text, encoding="utf-8")
     run(["chroot", str(tree), "chpasswd"], stdin=f"ops:{password}\n".encode())
     public = folder.key.with_suffix(".pub").read_text(encoding="ascii")
