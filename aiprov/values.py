@@ -112,33 +112,33 @@ def proxy_environment(
 
 
 def unit_proxy(unit: str, variables: Mapping[str, str]) -> list[Resource]:
-    """The drop-in that gives a unit its proxy; without one, that of an earlier proxy goes."""
-    path = proxy_drop_in(unit)
+    """The files that give a unit its proxy; without one, those of an earlier proxy go.
+
+    The values lie in a file of their own that root alone may read: what a drop-in says by
+    ``Environment=``, ``systemctl show`` tells every user (systemd.exec(5)).
+    """
+    drop_in, values = proxy_files(unit)
     if not variables:
-        return [Absent(path=path)]
-    content = unit_environment(variables)
+        return [Absent(path=drop_in), Absent(path=values)]
     return [
         Directory(path=f"/etc/systemd/system/{unit}.d"),
-        File(path=path, content=content, mode=0o600),
+        File(path=values, content=environment_file(variables), mode=0o600),
+        File(path=drop_in, content=f"[Service]\nEnvironmentFile={values}\n"),
     ]
 
 
-def proxy_drop_in(unit: str) -> str:
-    """Where a unit's proxy is written, which the unit restarts on."""
-    return f"/etc/systemd/system/{unit}.d/aiprov-proxy.conf"
+def proxy_files(unit: str) -> tuple[str, str]:
+    """Where a unit's proxy is written, which the unit restarts on: the drop-in and its values."""
+    stem = f"/etc/systemd/system/{unit}.d/aiprov-proxy"
+    return f"{stem}.conf", f"{stem}.env"
 
 
-def unit_environment(variables: Mapping[str, str]) -> Secret:
-    """A systemd drop-in that sets environment variables.
-
-    ``%`` is doubled, because systemd expands it (URL-encoded passwords have it), and ``\\`` and
-    ``"`` are escaped: systemd.exec(5), Environment=.
-    """
-    lines = ["[Service]"]
-    for name, value in variables.items():
-        quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-        lines.append(f'Environment="{name}={quoted}"')
-    return Secret("\n".join(lines) + "\n")
+def environment_file(variables: Mapping[str, str]) -> Secret:
+    """Variables as systemd's ``EnvironmentFile=`` reads them: quoted, nothing is expanded."""
+    quoted = {
+        name: value.replace("\\", "\\\\").replace('"', '\\"') for name, value in variables.items()
+    }
+    return Secret("".join(f'{name}="{value}"\n' for name, value in quoted.items()))
 
 
 def laid_over(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

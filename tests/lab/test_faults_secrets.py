@@ -27,7 +27,7 @@ WRONG = "wr0ng-sudo-W0rd"
 MEANT_FOR: Mapping[str, tuple[str, str]] = {
     "/etc/apt/apt.conf.d/91aiprov-proxy": (BASE, "600"),
     "/etc/environment": (BASE, "644"),
-    "/etc/systemd/system/containerd.service.d/aiprov-proxy.conf": (CONTAINERD, "600"),
+    "/etc/systemd/system/containerd.service.d/aiprov-proxy.env": (CONTAINERD, "600"),
 }
 """Which secret may be where. Every login reads /etc/environment."""
 

@@ -27,7 +27,7 @@ from aiprov.roles import Cluster
 from aiprov.roles.containerd.config import config, hosts_toml
 from aiprov.roles.containerd.settings import Vars
 from aiprov.survey.facts import Facts
-from aiprov.values import proxy_drop_in, proxy_environment, unit_proxy
+from aiprov.values import proxy_environment, proxy_files, unit_proxy
 
 __all__ = ["REQUIRES", "Vars", "resources", "unsuitable"]
 
@@ -78,7 +78,7 @@ def resources(vars: Vars, host: Facts, cluster: Cluster) -> list[Resource]:
             name=UNIT,
             enabled=True,
             running=True,
-            restart_on=(CONFIG, proxy_drop_in(UNIT)),
+            restart_on=(CONFIG, *proxy_files(UNIT)),
         ),
     ]
 

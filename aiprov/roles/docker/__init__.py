@@ -30,7 +30,7 @@ from aiprov.resources import (
 from aiprov.roles import Cluster
 from aiprov.roles.docker.settings import Vars
 from aiprov.survey.facts import Facts
-from aiprov.values import laid_over, proxy_drop_in, proxy_environment, unit_proxy
+from aiprov.values import laid_over, proxy_environment, proxy_files, unit_proxy
 
 __all__ = ["REQUIRES", "Vars", "resources", "unsuitable"]
 
@@ -67,7 +67,7 @@ def resources(vars: Vars, host: Facts, cluster: Cluster) -> list[Resource]:
             name=UNIT,
             enabled=True,
             running=True,
-            restart_on=(CONFIG, proxy_drop_in(UNIT), FORWARDING),
+            restart_on=(CONFIG, *proxy_files(UNIT), FORWARDING),
         ),
         *(User(name=name, groups=("docker",)) for name in vars.docker_users),
     ]
