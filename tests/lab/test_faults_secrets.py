@@ -155,6 +155,8 @@ def test_secrets_are_nowhere_else(vaulted: Site, monkeypatch: pytest.MonkeyPatch
             data = path.read_bytes()
             assert not [word for word in words if word.encode() in data], path
     assert recorded(vaulted) > 3
+    told = vaulted.lab.ssh(host, "systemctl show --all containerd.service", user="ops").stdout
+    assert CONTAINERD.encode() not in told, "systemd tells every user"
     assert on_host(vaulted.lab, host, words) == {
         f"{path} {word} {mode}" for path, (word, mode) in MEANT_FOR.items()
     }

@@ -171,6 +171,11 @@ def test_vault_and_secrets(converged: Site, tmp_path: Path):
     assert all(path.startswith("/etc/") for path in found.stdout.decode().split())
     log = converged.lab.run(ONE, ["journalctl", "--no-pager", "-o", "json"]).stdout
     assert PASSWORD.encode() not in log
+    third = play(converged, "--limit", ONE, "--tags", "base")
+    assert recap(third)[ONE]["changed"] == 1, "a proxy that is no longer asked for stays"
+    assert converged.lab.run(
+        ONE, ["ls", "/etc/apt/apt.conf.d/91aiprov-proxy"], check=False
+    ).returncode
 
 
 def test_a_variable_that_is_wrong_is_told_before_anything_is_done(converged: Site):
