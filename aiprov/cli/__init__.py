@@ -38,17 +38,9 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         _leave(INTERRUPTED)
-    except ExceptionGroup as group:
-        for problem in group.exceptions:
-            _show_error(problem)
-        sys.exit(ERROR)
     except AiprovError as error:
         _show_error(error)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader (``| head``) has gone; keep the interpreter from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(OK)
     _leave(code if isinstance(code, int) else OK)
 
 
@@ -74,9 +66,7 @@ def _terminated(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _show_error(error: BaseException, word: str = "error") -> None:
-    if not isinstance(error, AiprovError):
-        raise error
+def _show_error(error: AiprovError, word: str = "error") -> None:
     click.echo(f"{click.style(f'{word}:', fg='red', bold=True)} {error}", err=True)
     if error.hint:
         click.echo(f"  hint: {error.hint}", err=True)
