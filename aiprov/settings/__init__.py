@@ -79,41 +79,47 @@ def resolve_all(
     errors: list[InventoryError] = []
     settings: dict[str, dict[str, RoleVars]] = {}
     for host in inventory.hosts:
-        errors.extend(problems(host))
+        wanted, validated, found = _read(host)
+        errors.extend(found)
         if not errors:
-            wanted = roles_of(host)
             narrowed = [slug for slug in wanted if slug in only] if only else wanted
-            settings[host.name] = {
-                slug: _validated(slug, host.variables, host.name) for slug in roles.order(narrowed)
-            }
+            settings[host.name] = {slug: validated[slug] for slug in roles.order(narrowed)}
     _raise(errors)
     return settings
 
 
 def problems(host: Host) -> Iterator[InventoryError]:
     """All that is wrong with a host's variables: connection, roles, names, types, values."""
+    yield from _read(host)[2]
+
+
+def _read(host: Host) -> tuple[tuple[str, ...], dict[str, RoleVars], list[InventoryError]]:
+    """A host's roles, the settings of every role that it has variables of, and all faults."""
     wanted: tuple[str, ...] = ()
+    validated: dict[str, RoleVars] = {}
+    errors: list[InventoryError] = []
     try:
         given = tuple(host.variables.names())
     except InventoryError as error:  # a file of its variables cannot be read
-        yield error
-        return
+        return wanted, validated, [error]
     try:
         _ = host.connection
     except InventoryError as error:
-        yield error
+        errors.append(error)
     try:
         wanted = roles_of(host)
     except InventoryError as error:
-        yield error
+        errors.append(error)
     except UsageError as error:  # roles that require each other
-        yield InventoryError(f"{host.name}: {error.message}", hint=error.hint)
-    yield from strays(host.variables)
+        errors.append(InventoryError(f"{host.name}: {error.message}", hint=error.hint))
+    errors.extend(strays(host.variables))
     for slug in dict.fromkeys((*wanted, *filter(None, map(names.owner, given)))):
         try:
-            _validated(slug, host.variables, host.name, complete=slug in wanted)
+            complete = slug in wanted
+            validated[slug] = _validated(slug, host.variables, host.name, complete=complete)
         except InventoryError as error:
-            yield error
+            errors.append(error)
+    return wanted, validated, errors
 
 
 def strays(variables: Variables, slug: str | None = None) -> Iterator[InventoryError]:
