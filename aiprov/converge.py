@@ -26,6 +26,10 @@ from aiprov.wanted import Wanted
 MAX_STAGES = 16
 """More stages than this means that a role's resources never come to rest."""
 
+Step = Literal[
+    "begin", "interrupted", "connect", "survey", "plan", "change", "rollback", "verify", "end"
+]
+
 HostStatus = Literal["unchanged", "pending", "changed", "failed", "unreachable"]
 
 
@@ -37,9 +41,7 @@ class Event:
     """
 
     host: str
-    step: Literal[
-        "begin", "interrupted", "connect", "survey", "plan", "change", "rollback", "verify", "end"
-    ]
+    step: Step
     stage: int = 1
     number: int = 0
     total: int = 0
@@ -81,16 +83,17 @@ class HostApi:
         self._session: Session | None = None
 
     def facts(self) -> Facts:
-        """What the host is. Connects on first use."""
-        if self._session is None:
-            self._session = self._connect()
-        return self._read_facts(self._session)
+        """What the host is."""
+        return self._read_facts(self._opened())
 
     def state(self, facts: Facts, resources: Sequence[Resource]) -> HostState:
         """What is on the host, of what the resources speak of."""
+        return self._read_state(self._opened(), facts, resources)
+
+    def _opened(self) -> Session:
         if self._session is None:
             self._session = self._connect()
-        return self._read_state(self._session, facts, resources)
+        return self._session
 
     def close(self) -> None:
         """End the session; the next question opens a new one."""
@@ -278,17 +281,7 @@ class Convergence:
 
     def _tell(
         self,
-        step: Literal[
-            "begin",
-            "interrupted",
-            "connect",
-            "survey",
-            "plan",
-            "change",
-            "rollback",
-            "verify",
-            "end",
-        ],
+        step: Step,
         *,
         number: int = 0,
         total: int = 0,

@@ -39,10 +39,7 @@ from aiprov.versions import satisfies
 
 
 def wanted(resource: Resource, now: State) -> State:
-    """The state that the resource asks for. ``Merge`` must have been resolved before.
-
-    Raises ``UnsupportedError`` when no version of a package meets the one asked for.
-    """
+    """The state that the resource asks for. ``Merge`` must have been resolved before."""
     match resource:
         case AptRepository():
             return {"files": _digests(resource), "fetched": True}

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 from aiprov.resources import Absent, Command, Resource, State, address, kind
 
-FORMAT_VERSION = "1.0"
-
 NEWEST = "newest"
 """A package's version in ``after``: whatever the package manager picks, known once it did."""
 

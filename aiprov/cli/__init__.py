@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from aiprov import __version__
+from aiprov import FORMAT_VERSION, __version__
 from aiprov.cli.flags import HOSTS, INVENTORY, OUTPUT, ROLES, request_of, with_flags
 from aiprov.cli.lab import lab
 from aiprov.errors import AiprovError
@@ -135,7 +135,6 @@ def facts(as_json: bool, verbose: int, **flags: Any) -> int:
     """Show what each host is: OS, kernel, PCI devices, memory, network."""
     from aiprov import app
     from aiprov.errors import HostError
-    from aiprov.plan import FORMAT_VERSION
     from aiprov.report.text import facts_text
     from aiprov.survey.facts import as_json as facts_document
 
@@ -235,7 +234,6 @@ def report(
 ) -> int:
     """Show a recorded run again: as text, web page, JUnit or JSON."""
     from aiprov import app, history
-    from aiprov.plan import FORMAT_VERSION
     from aiprov.report.text import summary_text
 
     if listed:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from aiprov import FORMAT_VERSION
+
 if TYPE_CHECKING:
     from aiprov.lab.handle import Lab
 
@@ -73,7 +75,11 @@ def status(directory: str | None, as_json: bool) -> None:
         for host in there.hosts.values()
     ]
     if as_json:
-        document = {"format_version": "1.0", "inventory": str(there.inventory), "hosts": hosts}
+        document = {
+            "format_version": FORMAT_VERSION,
+            "inventory": str(there.inventory),
+            "hosts": hosts,
+        }
         click.echo(json.dumps(document, indent=2, sort_keys=True))
         return
     for host in hosts:

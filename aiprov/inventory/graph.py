@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from aiprov import FORMAT_VERSION
 from aiprov.inventory import Inventory
-
-FORMAT_VERSION = "1.0"
 
 
 def graph(inventory: Inventory) -> dict[str, Any]:

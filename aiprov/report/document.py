@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from aiprov import FORMAT_VERSION
 from aiprov.converge import HostResult
 from aiprov.outcome import Outcome, without_passwords
-from aiprov.plan import FORMAT_VERSION, Change, HostPlan, Unknown
+from aiprov.plan import Change, HostPlan, Unknown
 from aiprov.resources import File, Secret, address, kind
 
 HIDDEN = "(secret)"

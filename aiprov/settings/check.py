@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from aiprov import roles
+from aiprov import FORMAT_VERSION, roles
 from aiprov.errors import InventoryError, InventoryErrors
 from aiprov.inventory import Inventory
 from aiprov.settings import names, problems
 from aiprov.settings.faults import holds_secret
 
-FORMAT_VERSION = "1.0"
 _NAMED = 5
 _IMPLICIT = {"all", "ungrouped"}
 

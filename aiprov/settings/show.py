@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
+from aiprov import FORMAT_VERSION
 from aiprov.connection import Connection
 from aiprov.inventory import Host, Inventory
 from aiprov.roles import RoleVars
 from aiprov.settings import resolve_all
 from aiprov.settings.faults import HIDDEN
 
-FORMAT_VERSION = "1.0"
 DEFAULT = "default"
 
 
