@@ -11,7 +11,7 @@ from typing import Any
 from aiprov.errors import UnreachableError
 from aiprov.resources import Secret
 from aiprov.survey.transport import failures, keys, known_hosts
-from aiprov.survey.transport.library import paramiko
+from aiprov.survey.transport.library import LOST, close, paramiko
 from aiprov.survey.transport.settings import Settings
 
 # Every failure is raised to the caller; paramiko's own lines would only break up the progress.
@@ -37,13 +37,13 @@ def login(
         keys.authenticate(client, settings, password)
         client.set_keepalive(_KEEPALIVE_S)
     except UnreachableError:
-        (client or sock).close()
+        close(client or sock)
         raise
-    except (paramiko.SSHException, EOFError, OSError) as error:
-        (client or sock).close()
+    except LOST as error:
+        close(client or sock)
         raise failures.no_ssh(settings, _reason(settings, error)) from error
     except BaseException:  # an interrupt too must not leave a thread and a socket behind
-        (client or sock).close()
+        close(client or sock)
         raise
     return client
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from aiprov.connection import Connection
 from aiprov.survey.transport import failures, sockets
 from aiprov.survey.transport.client import login
-from aiprov.survey.transport.library import paramiko
+from aiprov.survey.transport.library import LOST, close, paramiko
 from aiprov.survey.transport.settings import Hop, Settings, hop_settings
 
 
@@ -55,7 +55,7 @@ class Way:
                 ("127.0.0.1", 0),
                 timeout=self._settings.connect_timeout_s,
             )
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except LOST as error:
             raise failures.no_way(self._settings, str(error) or type(error).__name__) from error
 
     def close(self) -> None:
@@ -71,7 +71,7 @@ class Way:
         if shared.users == 0 and key:
             with shared.lock:
                 if shared.client is not None:
-                    shared.client.close()
+                    close(shared.client)
                 if shared.inner is not None:
                     shared.inner.close()
 

@@ -15,7 +15,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from aiprov.resources import Secret
 from aiprov.survey.transport import failures
-from aiprov.survey.transport.library import paramiko
+from aiprov.survey.transport.library import LOST, paramiko
 from aiprov.survey.transport.settings import Settings
 
 
@@ -57,7 +57,7 @@ def authenticate(client: paramiko.Transport, settings: Settings, password: Secre
             if not client.is_active():
                 reason = "the host ended the connection (too many tries, or it is not answering)"
                 break
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except LOST as error:
             reason = f"the host ended the connection ({error or type(error).__name__})"
             break
     raise failures.refused(settings, tried + problems, reason)

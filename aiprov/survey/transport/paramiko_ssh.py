@@ -11,7 +11,7 @@ from aiprov.survey.transport import Channel, Received, failures, sockets
 from aiprov.survey.transport.client import login
 from aiprov.survey.transport.exchange import Runner
 from aiprov.survey.transport.jump import Way
-from aiprov.survey.transport.library import paramiko
+from aiprov.survey.transport.library import LOST, close, paramiko
 from aiprov.survey.transport.settings import Settings
 
 _PIECE = 65536
@@ -45,7 +45,7 @@ class ParamikoTransport(Runner):
         try:
             channel = client.open_session(timeout=self._settings.connect_timeout_s)
             return ParamikoChannel(self.host, channel, command)
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except LOST as error:
             raise failures.lost(self.host, str(error) or type(error).__name__) from error
 
     def close(self) -> None:
@@ -70,7 +70,7 @@ class ParamikoTransport(Runner):
         client, self._client = self._client, None
         way, self._way = self._way, None
         if client is not None:
-            client.close()
+            close(client)
         if way is not None:
             way.close()
 
@@ -117,7 +117,7 @@ class ParamikoChannel:
     def finish(self) -> None:
         try:
             self._channel.shutdown_write()
-        except (OSError, EOFError, paramiko.SSHException):
+        except LOST:
             return  # it is closed already
 
     def receive(self, timeout_s: float) -> Received:
@@ -146,4 +146,4 @@ class ParamikoChannel:
         return _SIGNALLED if client.is_active() else None
 
     def close(self) -> None:
-        self._channel.close()
+        close(self._channel)
