@@ -201,15 +201,18 @@ def jobs(request: Request) -> list[Job]:
         load(slug)
     known = inventory(request)
     resolved = settings.resolve_all(known, only=request.roles)
-    if not any(resolved.values()):
+    if not any(own.chosen for own in resolved.values()):
         asked = f"role {', '.join(request.roles)}" if request.roles else "any role"
         raise UsageError(
             f"none of the hosts has {asked}",
             hint="aiprov_roles in the inventory says which host has which roles",
         )
     cluster = settings.cluster(known)
-    chosen = [(host, resolved[host.name]) for host in known.hosts]
-    return [Job(host=host, settings=own, cluster=cluster) for host, own in chosen if own]
+    return [
+        Job(host=host, settings=own.chosen, cluster=replace(cluster, settings=own.every))
+        for host, own in ((host, resolved[host.name]) for host in known.hosts)
+        if own.chosen
+    ]
 
 
 def _run(verb: str, request: Request, show: Show, engine: Callable[[Job], Engine | None]) -> Run:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from ansible.errors import AnsibleActionSkip, AnsibleConnectionFailure
@@ -20,9 +21,10 @@ from aiprov.engines.ansible.inside import InsideEngine
 from aiprov.engines.ansible.modules import Modules
 from aiprov.engines.ansible.session import AnsibleSession
 from aiprov.errors import AiprovError
+from aiprov.inventory import DEFAULT_ROLES, role_names
 from aiprov.planner import BUILT_IN
 from aiprov.report.ansible import task_diff, task_result
-from aiprov.roles import Cluster, ClusterHost, order
+from aiprov.roles import Cluster, ClusterHost, RoleVars, order, slugs
 from aiprov.survey.facts import Facts
 from aiprov.survey.session import survey_facts, survey_state
 from aiprov.wanted import Wanted, wanted
@@ -58,7 +60,8 @@ def _converge(action: ActionBase, task_vars: Mapping[str, Any], host: str, slug:
         name: settings.from_mapping(name, task_vars, template=action._templar.template, host=host)
         for name in slugs
     }
-    cluster = Cluster(hosts=_Hosts(task_vars))
+    template = action._templar.template
+    cluster = Cluster(hosts=_Hosts(task_vars), settings=_Settings(given, task_vars, template, host))
     modules = Modules(action, host, task_vars)
     known: list[Facts] = []
 
@@ -127,6 +130,43 @@ class _Hosts(Mapping[str, ClusterHost]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+class _Settings(Mapping[str, RoleVars]):
+    """The settings of all the host's roles. Most roles ask for none but their own."""
+
+    def __init__(
+        self,
+        given: Mapping[str, RoleVars],
+        task_vars: Mapping[str, Any],
+        template: Callable[[Any], Any],
+        host: str,
+    ) -> None:
+        self._known = dict(given)
+        self._variables = task_vars
+        self._template = template
+        self._host = host
+
+    @cached_property
+    def _slugs(self) -> tuple[str, ...]:
+        named = self._template(self._variables.get("aiprov_roles", list(DEFAULT_ROLES)))
+        known = [slug for slug in role_names(named) or () if slug in slugs()]
+        return tuple(order([*known, *self._known]))
+
+    def __getitem__(self, slug: str) -> RoleVars:
+        if slug not in self._slugs:
+            raise KeyError(slug)
+        if slug not in self._known:
+            self._known[slug] = settings.from_mapping(
+                slug, self._variables, template=self._template, host=self._host
+            )
+        return self._known[slug]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._slugs)
+
+    def __len__(self) -> int:
+        return len(self._slugs)
 
 
 def _message(error: AiprovError | None) -> str:

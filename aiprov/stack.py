@@ -21,9 +21,7 @@ Settings = Mapping[str, Any]
 
 def gpu_devices(host: Facts) -> tuple[PciDevice, ...]:
     """The host's NVIDIA GPUs, in the order of their PCI addresses."""
-    return tuple(
-        item for item in host.pci_devices if gpus.is_gpu(item.vendor, item.class_code)
-    )
+    return tuple(item for item in host.pci_devices if gpus.is_gpu(item.vendor, item.class_code))
 
 
 def gpu_models(host: Facts) -> tuple[gpus.Gpu, ...]:
@@ -72,9 +70,7 @@ def asked(host: Facts, settings: Settings) -> Asked:
         cuda=tuple(_of(settings.get("cuda"), "cuda_versions") or ()),
         containerd=_of(settings.get("containerd"), "containerd_version"),
         kubernetes=_of(settings.get("kubernetes"), "kubernetes_version"),
-        toolkit=_of(
-            settings.get("nvidia_container_toolkit"), "nvidia_container_toolkit_version"
-        ),
+        toolkit=_of(settings.get("nvidia_container_toolkit"), "nvidia_container_toolkit_version"),
     )
 
 

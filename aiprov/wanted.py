@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from aiprov.errors import AiprovError, HostError
 from aiprov.plan import Desired, Skipped
-from aiprov.roles import Cluster, RoleVars, load, order
+from aiprov.roles import Cluster, RoleVars, before, load
 from aiprov.survey.facts import Facts
 
 
@@ -35,5 +35,5 @@ def wanted(settings: Mapping[str, RoleVars], facts: Facts, cluster: Cluster) -> 
         if why_not:
             skipped.append(Skipped(role=slug, reason=why_not))
         desired += [Desired(role=slug, resource=resource) for resource in resources]
-    requires = {slug: tuple(order([slug]))[:-1] for slug in settings}
+    requires = {slug: before(slug, settings) for slug in settings}
     return Wanted(desired=desired, skipped=skipped, requires=requires)

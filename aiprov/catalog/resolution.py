@@ -1,4 +1,4 @@
-"""What the resolver is asked and what it answers: one set of versions that fit together, or why not.
+"""What the resolver is asked and what it answers: one set of versions that fit, or why not.
 
 Values only. ``resolver.resolve`` makes one from the other.
 """
@@ -100,9 +100,9 @@ class Containerd:
 class Resolution:
     """One set that fits together. ``reasons`` say why each choice fell as it did.
 
-    ``fabric_manager``: the GPUs are joined by NVSwitches, which it must bring up. ``nvlink5``: those
-    are of the fifth generation, which need nvlsm too. ``imex``: several hosts share NVLink memory.
-    ``coherent``: Grace hosts, whose GPU memory the driver has to keep to itself (CDMM).
+    ``fabric_manager``: the GPUs are joined by NVSwitches, which it must bring up. ``nvlink5``: the
+    switches are of the fifth generation, which need nvlsm too. ``imex``: several hosts share
+    NVLink memory. ``coherent``: Grace hosts, whose GPU memory the driver keeps to itself (CDMM).
     """
 
     driver: Driver | None

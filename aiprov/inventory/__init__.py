@@ -24,6 +24,14 @@ __all__ = ["Group", "Host", "Inventory", "Location", "Options", "Variables", "lo
 DEFAULT_ROLES = ("base",)
 
 
+def role_names(value: object) -> tuple[str, ...] | None:
+    """What ``aiprov_roles`` says: a list, or names with commas. ``None`` where it is neither."""
+    names = [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return None
+    return tuple(str(name) for name in names if name)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Host:
     """One host. ``groups`` are all groups that it is in, but ``all``, in Ansible's order."""
@@ -50,14 +58,14 @@ class Host:
         Raises ``InventoryError`` when that is not a list of names.
         """
         value = self.variables.value("aiprov_roles", list(DEFAULT_ROLES))
-        names = [name.strip() for name in value.split(",")] if isinstance(value, str) else value
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        names = role_names(value)
+        if names is None:
             raise self.variables.error(
                 f"aiprov_roles: {value!r} is not a list of roles",
                 "aiprov_roles",
                 hint="write it as [base, docker]",
             )
-        return tuple(name for name in names if name)
+        return names
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ A role is a module ``aiprov/roles/<slug>.py`` with
 
 ``Vars``          its settings, a ``RoleVars`` whose fields are all prefixed ``<slug>_``
 ``REQUIRES``      slugs of roles that come before it, and without which it makes no sense
+``AFTER``         slugs of roles that come before it on hosts that have them (may be left out)
 ``unsuitable``    ``(vars, host) -> str | None``: why this host has no use for the role
 ``resources``     ``(vars, host, cluster) -> list[Resource]``: what should be so
 
@@ -48,9 +49,14 @@ class ClusterHost:
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """All hosts of the inventory (not only those a run is limited to)."""
+    """All hosts of the inventory (not only those a run is limited to).
+
+    ``settings``: those of all roles of the host that is asked about, by slug, whichever roles a
+    run is narrowed to. By them roles agree about what they share.
+    """
 
     hosts: Mapping[str, ClusterHost] = field(default_factory=dict)
+    settings: Mapping[str, RoleVars] = field(default_factory=dict)
 
 
 class Role(Protocol):
@@ -80,17 +86,47 @@ def load(slug: str) -> Role:
 
 
 def order(wanted: Iterable[str]) -> Sequence[str]:
-    """The wanted roles and all that they require, each after what it requires."""
+    """The wanted roles and all that they require, each after what it requires or comes after."""
+    there = set(required(wanted))
     done: dict[str, None] = {}
 
     def visit(slug: str, path: tuple[str, ...]) -> None:
         if slug in path:
-            raise UsageError(f"roles require each other: {' -> '.join((*path, slug))}")
+            raise UsageError(f"roles come after each other: {' -> '.join((*path, slug))}")
         if slug not in done:
-            for required in load(slug).REQUIRES:
-                visit(required, (*path, slug))
+            before = [name for name in after(slug) if name in there]
+            for name in (*load(slug).REQUIRES, *before):
+                visit(name, (*path, slug))
             done[slug] = None
 
     for slug in wanted:
         visit(slug, ())
     return tuple(done)
+
+
+def required(wanted: Iterable[str]) -> Sequence[str]:
+    """The wanted roles and all that they require, in no order."""
+    found: dict[str, None] = {}
+    todo = list(wanted)
+    while todo:
+        slug = todo.pop()
+        if slug not in found:
+            found[slug] = None
+            todo += load(slug).REQUIRES
+    return tuple(found)
+
+
+def before(slug: str, there: Iterable[str]) -> tuple[str, ...]:
+    """The roles, of those that are there, on whose work this one builds."""
+    return tuple(name for name in order([*there, slug]) if name != slug and _builds_on(slug, name))
+
+
+def _builds_on(slug: str, other: str) -> bool:
+    return any(
+        name == other or _builds_on(name, other) for name in (*load(slug).REQUIRES, *after(slug))
+    )
+
+
+def after(slug: str) -> tuple[str, ...]:
+    """The roles that come before this one on hosts that have them."""
+    return tuple(getattr(load(slug), "AFTER", ()))

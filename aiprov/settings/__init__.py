@@ -6,6 +6,7 @@ Every function raises ``InventoryErrors`` with all faults that it found, each wi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -68,22 +69,31 @@ def roles_of(host: Host) -> tuple[str, ...]:
     return tuple(roles.order(wanted))
 
 
-def resolve_all(
-    inventory: Inventory, only: tuple[str, ...] = ()
-) -> Mapping[str, Mapping[str, RoleVars]]:
-    """The settings of all roles on all hosts: by host, by role, in the order of applying.
+@dataclass(frozen=True, kw_only=True)
+class HostSettings:
+    """A host's settings by role: of the roles that a run is about, in their order, and of all."""
 
-    ``only`` narrows the roles to those named (and what they require); all faults of the hosts'
-    variables are reported nevertheless.
+    chosen: Mapping[str, RoleVars]
+    every: Mapping[str, RoleVars]
+
+
+def resolve_all(inventory: Inventory, only: tuple[str, ...] = ()) -> Mapping[str, HostSettings]:
+    """The settings of all roles on all hosts, by host.
+
+    ``only`` narrows the chosen roles to those named (and what they require); all faults of the
+    hosts' variables are reported nevertheless.
     """
     errors: list[InventoryError] = []
-    settings: dict[str, dict[str, RoleVars]] = {}
+    settings: dict[str, HostSettings] = {}
     for host in inventory.hosts:
         wanted, validated, found = _read(host)
         errors.extend(found)
         if not errors:
             narrowed = [slug for slug in wanted if slug in only] if only else wanted
-            settings[host.name] = {slug: validated[slug] for slug in roles.order(narrowed)}
+            settings[host.name] = HostSettings(
+                chosen={slug: validated[slug] for slug in roles.order(narrowed)},
+                every={slug: validated[slug] for slug in wanted},
+            )
     _raise(errors)
     return settings
 

@@ -30,7 +30,7 @@ def sources(settings: RoleVars, host: Host) -> dict[str, str]:
 
 def show(inventory: Inventory) -> dict[str, Any]:
     """All hosts' settings as a document, without secrets. Raises ``InventoryErrors``."""
-    settings = resolve_all(inventory)
+    settings = {name: of.chosen for name, of in resolve_all(inventory).items()}
     return {
         "format_version": FORMAT_VERSION,
         "hosts": {host.name: _host(host, settings[host.name]) for host in inventory.hosts},

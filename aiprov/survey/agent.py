@@ -212,6 +212,7 @@ FACT_FILES = (
     "/etc/timezone",
     "/proc/net/if_inet6",
 )
+OWNER_KEYS = ("/var/lib/shim-signed/mok/MOK.der", "/var/lib/dkms/mok.pub")
 LINKED_CLASSES = ("0x02", "0x03", "0x0108", "0x0b", "0x12")  # NICs, GPUs, NVMe, processors
 
 
@@ -222,6 +223,9 @@ def facts(request):
     }
     variables = "/sys/firmware/efi/efivars"
     name = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+    secure_boot = bytes_of(variables + "/" + name)
+    keys = [path for path in OWNER_KEYS if secure_boot[4:5] == b"\x01" and os.path.exists(path)]
+    owner_keys = [Child(("mokutil", "--test-key", path)) for path in keys]
     answer = {
         "uname": list(os.uname()),
         "python": "%d.%d.%d" % sys.version_info[:3],
@@ -230,14 +234,21 @@ def facts(request):
         "files": {path: text_of(path) for path in FACT_FILES},
         "localtime": link_of("/etc/localtime"),
         "efi": os.path.isdir("/sys/firmware/efi"),
-        "secure_boot": binascii.hexlify(bytes_of(variables + "/" + name)).decode(),
+        "secure_boot": binascii.hexlify(secure_boot).decode(),
         "cgroup2": os.path.exists("/sys/fs/cgroup/cgroup.controllers"),
         "pci": {name: pci(name) for name in names_in("/sys/bus/pci/devices")},
         "net": {name: net(name) for name in names_in("/sys/class/net")},
+        "kernels": [name for name in names_in("/lib/modules") if bootable(name)],
+        "owner_keys": [child.finished() for child in owner_keys],
     }
     for name, child in children.items():
         answer[name] = child.finished()
     return answer
+
+
+def bootable(kernel):
+    paths = ("/boot/vmlinuz-%s" % kernel, "/lib/modules/%s/vmlinuz" % kernel)
+    return any(os.path.exists(path) for path in paths)
 
 
 def bytes_of(path):
@@ -517,9 +528,25 @@ def candidates(request):
     return {"candidates": child.finished()}
 
 
+# ------------------------------------------------------------------ looking around
+
+
+def look(request):
+    """What commands say, and what is in files, folders and behind links: for a diagnosis."""
+    seconds = request.get("seconds", COMMAND_S)
+    asked = {name: Child(argv, seconds) for name, argv in request.get("commands", {}).items()}
+    answer = {
+        "files": {path: text_of(path) for path in request.get("files", [])},
+        "folders": {path: names_in(path) for path in request.get("folders", [])},
+        "links": {path: link_of(path) for path in request.get("links", [])},
+    }
+    answer["commands"] = {name: child.finished() for name, child in asked.items()}
+    return answer
+
+
 # ------------------------------------------------------------------ the conversation
 
-ANSWERS = {"facts": facts, "state": state, "candidates": candidates}
+ANSWERS = {"facts": facts, "state": state, "candidates": candidates, "look": look}
 
 
 def answered(line):

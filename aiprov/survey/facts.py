@@ -65,6 +65,8 @@ class Facts:
     swap_bytes: int = 0
     virtualization: str = ""  # systemd-detect-virt; empty on bare metal
     secure_boot: bool | None = None  # None: not an EFI machine
+    mok_enrolled: bool = False  # the firmware knows the machine owner key that DKMS signs with
+    kernels: tuple[str, ...] = ()  # installed kernels that can be booted; none in a container
     cgroup_version: Literal[1, 2] = 2
     pci_devices: tuple[PciDevice, ...] = ()
     interfaces: tuple[Interface, ...] = ()
@@ -74,6 +76,11 @@ class Facts:
     def deb_architecture(self) -> str:
         """dpkg's name of the architecture: amd64, arm64."""
         return {"x86_64": "amd64", "aarch64": "arm64"}.get(self.architecture, self.architecture)
+
+    @property
+    def next_kernel(self) -> str:
+        """The kernel that the next boot runs: the newest that is installed."""
+        return max(self.kernels, key=kernel_order, default=self.kernel)
 
     @property
     def os_major(self) -> str:
@@ -120,6 +127,8 @@ def _facts(answer: Mapping[str, Any], name: str) -> Facts:
         swap_bytes=swap_bytes(files.get("/proc/swaps") or ""),
         virtualization=virtualization(answer["virtualization"]),
         secure_boot=secure_boot(efi=bool(answer["efi"]), variable=answer["secure_boot"]),
+        mok_enrolled=any("already enrolled" in out for _, out, _ in answer["owner_keys"]),
+        kernels=tuple(answer["kernels"]),
         cgroup_version=2 if answer["cgroup2"] else 1,
         pci_devices=tuple(_pci(key, raw) for key, raw in sorted(answer["pci"].items())),
         interfaces=interfaces(answer),
@@ -183,6 +192,12 @@ def virtualization(answer: Sequence[Any]) -> str:
 def secure_boot(*, efi: bool, variable: str) -> bool | None:
     """The EFI variable: four bytes of attributes, then its value."""
     return None if not efi else bytes.fromhex(variable)[4:5] == b"\x01"
+
+
+def kernel_order(version: str) -> tuple[tuple[int, str], ...]:
+    """A key by which kernel versions sort as they came out: numbers as numbers."""
+    parts = re.findall(r"\d+|[A-Za-z]+", version)
+    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)
 
 
 def interfaces(answer: Mapping[str, Any]) -> tuple[Interface, ...]:

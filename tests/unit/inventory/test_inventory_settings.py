@@ -60,7 +60,7 @@ def test_roles_come_in_order_with_what_they_require(tmp_path: Path) -> None:
     hosts.write_text("h1 aiprov_roles=engine\nh2\n")
     found = inventory.load([str(hosts)])
     assert [settings.roles_of(host) for host in found.hosts] == [("base", "engine"), ("base",)]
-    assert list(settings.resolve_all(found, only=("base",))["h1"]) == ["base"]
+    assert list(settings.resolve_all(found, only=("base",))["h1"].chosen) == ["base"]
 
 
 def test_the_cluster_has_all_hosts_whatever_the_limit(tmp_path: Path) -> None:
