@@ -93,7 +93,14 @@ def unplug_wait(bridge: str) -> None:
 
 def remove(intent: Intent) -> None:
     """Remove the bridge of an intent, if it came to be and is this lab's."""
-    address = _SYS_NET / intent.name / "address"
-    if address.exists() and address.read_text(encoding="ascii").strip() == intent.mark:
+    if _mark(intent.name) == intent.mark:
         unplug_wait(intent.name)
         run(["ip", "link", "delete", intent.name])
+
+
+def _mark(bridge: str) -> str | None:
+    """A bridge's hardware address; ``None`` where there is none, or while the kernel removes it."""
+    try:
+        return (_SYS_NET / bridge / "address").read_text(encoding="ascii").strip()
+    except OSError:
+        return None

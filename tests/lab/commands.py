@@ -138,6 +138,8 @@ class Site:
                 text=True,
                 env=environment(self.folder),
                 start_new_session=True,
+                # As in a terminal, also where the tests themselves run in the background.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         )
 
