@@ -128,18 +128,20 @@ class Site:
         return ("-i", str(self.lab.inventory), "-i", str(self.folder))
 
     def start(self, verb: str, *arguments: str) -> Running:
-        """Begin a command and leave it running."""
+        """Begin a command and leave it running, as in a terminal.
+
+        Where the tests themselves run in the background, they ignore Ctrl-C, and so would it.
+        """
+        command = ("env", "--default-signal=INT", sys.executable, "-m", "aiprov")
         return Running(
             subprocess.Popen(
-                [sys.executable, "-m", "aiprov", verb, *self.inventory, *arguments],
+                [*command, verb, *self.inventory, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
                 env=environment(self.folder),
                 start_new_session=True,
-                # As in a terminal, also where the tests themselves run in the background.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         )
 
