@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -18,9 +18,10 @@ from aiprov.errors import ApplyError, HostError, UnreachableError, VerificationE
 from aiprov.outcome import HINT, Engine, Outcome, without_passwords
 from aiprov.plan import Change, HostPlan
 from aiprov.planner import plan as make_plan
-from aiprov.resources import Absent, HostState, Reboot, Resource, Service, address
+from aiprov.resources import HostState, Reboot, Resource
 from aiprov.survey import Session
 from aiprov.survey.facts import Facts
+from aiprov.undo import came_back, undoing
 from aiprov.wanted import Wanted
 
 MAX_STAGES = 16
@@ -238,7 +239,7 @@ class Convergence:
                 f"{failed.change.address}: {message}",
                 hint=hint or "run again: what was done is read from the host, not remembered",
             )
-        put_back = self._roll_back(engine, failed.change)
+        put_back = self._roll_back(engine, failed.change, outcomes)
         raise ApplyError(
             self.host,
             f"{failed.change.address}: {message}{put_back}",
@@ -265,19 +266,17 @@ class Convergence:
         self.outcomes += outcomes
         return outcomes
 
-    def _roll_back(self, engine: Engine, failed: Change) -> str:
-        """Put the service's former files back and start it with them. Says what came of it."""
-        service = failed.resource
-        if not failed.rollback or not isinstance(service, Service):
+    def _roll_back(self, engine: Engine, failed: Change, done: Sequence[Outcome]) -> str:
+        """Bring back what ran before the failed change. Says what came of it."""
+        undo, what = undoing(failed, done)
+        if not undo:
             return ""
-        undo = [_undo(failed, resource) for resource in failed.rollback]
-        outcomes = self._make(engine, [*undo, _restarted(failed)], "rollback")
-        paths = ", ".join(path for path in service.restart_on if _touches(failed.rollback, path))
+        outcomes = self._make(engine, undo, "rollback")
         self.rolled_back += [item.change.address for item in outcomes if item.status == "done"]
         if all(item.status == "done" for item in outcomes):
-            return f"\n{paths} was put back as it was, and {service.name} runs with it"
+            return f"\n{came_back(failed, what)}"
         worst = next(item for item in outcomes if item.status != "done")
-        return f"\nputting back {paths} failed too: {worst.message}"
+        return f"\nputting back {what} failed too: {worst.message}"
 
     def _tell(
         self,
@@ -306,32 +305,4 @@ def _defect(host: str, defect: Exception) -> HostError:
         host,
         f"{type(defect).__name__} at {where}: {defect}",
         hint="this is a defect in aiprov: please report it with the output of `aiprov facts`",
-    )
-
-
-def _touches(rollback: Iterable[Resource], path: str) -> bool:
-    names = {address(resource) for resource in rollback}
-    return f"Absent[{path}]" in names or f"Command[put back {path}]" in names
-
-
-def _undo(failed: Change, resource: Resource) -> Change:
-    after: dict[str, object] = (
-        {"type": "absent"} if isinstance(resource, Absent) else {"done": True}
-    )
-    return Change(
-        role=failed.role,
-        resource=resource,
-        before={},
-        after=after,
-        reason=f"{failed.address} did not come back",
-    )
-
-
-def _restarted(failed: Change) -> Change:
-    return Change(
-        role=failed.role,
-        resource=failed.resource,
-        before={**failed.before, "running": False},
-        after={"running": True, "restart": True},
-        reason="with its former files",
     )

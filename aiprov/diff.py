@@ -199,6 +199,8 @@ def _package_reason(package: Package, before: State, keys: tuple[str, ...]) -> s
     if "version" in keys:
         if before.get("version") is None:
             return "not installed"
+        if package.together is not None:
+            return f"{before['version']} is installed, {package.together} is at {package.version}"
         return f"{before['version']} is installed, wanted {package.version}"
     return "not held" if package.hold else "held"
 

@@ -34,6 +34,7 @@ class Change:
     to keep the file that is there now at ``previous_path`` before the new one is put in place.
     ``after["restart"]`` on a ``Service`` means: restart, also when it runs. ``rollback`` is what
     the pipeline applies, through the same engine, when that service does not come back.
+    ``undo``: the change puts back what a failed one left half done.
     """
 
     role: str
@@ -42,6 +43,7 @@ class Change:
     after: State
     reason: str
     keep_previous: bool = False
+    undo: bool = False
     rollback: tuple[Command | Absent, ...] = ()
 
     @property

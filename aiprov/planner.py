@@ -20,11 +20,9 @@ from aiprov.resources import (
     Absent,
     AptRepository,
     Command,
-    Directory,
     DnfRepository,
     File,
     HostState,
-    Link,
     Merge,
     Package,
     PathExists,
@@ -37,7 +35,9 @@ from aiprov.resources import (
     address,
     previous_path,
 )
+from aiprov.sets import levelled
 from aiprov.survey.state import PACKAGE_LISTS
+from aiprov.united import united
 
 LISTS_MAX_AGE_S = 24 * 3600
 REFRESH = "Command[refresh package lists]"
@@ -60,7 +60,7 @@ def plan(
     Raises ``HostError`` when something that is wanted cannot be had on this host.
     """
     try:
-        items = united(desired)
+        items = levelled(united(desired), state)
     except UnsupportedError as error:
         raise HostError(host, error.message, hint=error.hint) from error
     planner = _Planner(state=state, requires=requires or {}, wanted=items)
@@ -78,56 +78,6 @@ def plan(
         skipped=tuple(skipped),
         unchanged=planner.unchanged,
     )
-
-
-def united(desired: Iterable[Desired]) -> list[Desired]:
-    """The wanted resources, each address once.
-
-    Two roles may want the same thing; a service may be restarted on files of both, and then comes
-    after the last of them. Wanting different things of one resource raises ``UnsupportedError``.
-    """
-    by_address: dict[str, Desired] = {}
-    for item in desired:
-        name = address(item.resource)
-        first = by_address.get(name)
-        if first is not None and isinstance(item.resource, Service):
-            del by_address[name]
-        by_address[name] = item if first is None else _unite(first, item)
-    _refuse_two_kinds_at_a_path(by_address.values())
-    return list(by_address.values())
-
-
-def _refuse_two_kinds_at_a_path(items: Iterable[Desired]) -> None:
-    """They would undo each other, stage after stage."""
-    by_path: dict[str, Desired] = {}
-    for item in items:
-        if isinstance(item.resource, File | Directory | Link | Absent):
-            other = by_path.setdefault(item.resource.path, item)
-            if other is not item:
-                one, two = address(other.resource), address(item.resource)
-                raise UnsupportedError(
-                    f"{one} (role {other.role}) and {two} (role {item.role}) exclude each other",
-                    hint="set the variables of the roles to agree, or drop one of them",
-                )
-
-
-def _unite(first: Desired, second: Desired) -> Desired:
-    one, other = first.resource, second.resource
-    if isinstance(one, Service) and isinstance(other, Service):
-        files = tuple(dict.fromkeys((*one.restart_on, *other.restart_on)))
-        one, other = replace(one, restart_on=files), replace(other, restart_on=files)
-    if one != other:
-        fields = ", ".join(
-            f"{name} {value!r} and {getattr(other, name)!r}"
-            for name, value in vars(one).items()
-            if value != getattr(other, name, value) and name != "content"
-        )
-        raise UnsupportedError(
-            f"{address(one)} is wanted differently by roles {first.role} and {second.role}"
-            + (f": {fields}" if fields else ""),
-            hint="set the variables of the two roles to agree, or drop one of them",
-        )
-    return replace(first, resource=one)
 
 
 @dataclass(kw_only=True)
@@ -176,15 +126,22 @@ class _Planner:
 
     def _unknown_until(self, resource: Resource) -> str | None:
         """What has to happen before this resource's change can be known, if anything."""
+        if isinstance(resource, Package | Command | Reboot):
+            waited = next((name for name in resource.waits_for if self._changes(name)), None)
+            if waited is not None:
+                return f"{waited} has been made so"
         if isinstance(resource, Package):
             return self._version_known_after(resource)
-        if isinstance(resource, File) and isinstance(resource.content, Merge):
-            package = f"Package[{resource.delivered_by}]"
-            if any(change.address == package for change in self.changes):
-                waits_for = f"package {resource.delivered_by} has brought its {resource.path}"
-                self.for_files.add(waits_for)
-                return waits_for
+        merges = isinstance(resource, File) and isinstance(resource.content, Merge)
+        if merges and self._changes(f"Package[{resource.delivered_by}]"):
+            waits_for = f"package {resource.delivered_by} has brought its {resource.path}"
+            self.for_files.add(waits_for)
+            return waits_for
         return None
+
+    def _changes(self, name: str) -> bool:
+        """Whether the resource of that address changes in this stage."""
+        return any(change.address == name for change in self.changes)
 
     def _version_known_after(self, package: Package) -> str | None:
         now = self._now(package)
@@ -218,7 +175,7 @@ class _Planner:
         )
 
     def _lists_are_fetched(self) -> bool:
-        return any(change.address == REFRESH for change in self.changes)
+        return self._changes(REFRESH)
 
     def _now(self, resource: Resource) -> State:
         now = self.state.get(address(resource), {})

@@ -133,12 +133,18 @@ class Package:
     ``version``: ``None`` is any installed version; otherwise the upstream version or a dotted
     prefix of it (``29.4`` is met by ``5:29.4.3-1~debian.12``). The exact package version is
     resolved from the repository's metadata, never built. ``hold``: ``None`` is not managed.
+    Packages with the same ``together`` are at one upstream version: the one that most of them have,
+    if it will do and can be had of all, else the newest that all can be had at.
+    ``waits_for``: addresses of resources; while one of them is yet to change, what can be had is
+    unknown (a pin that decides about versions).
     """
 
     name: str
     version: str | None = None
     hold: bool | None = None
     absent: bool = False
+    together: str | None = None
+    waits_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,22 +254,28 @@ class Group:
 class Command:
     """A command that is run unless the question answers yes, or when one of ``after`` changes.
 
-    ``after`` holds addresses of resources (``File[/etc/x]``).
+    ``after`` holds addresses of resources (``File[/etc/x]``). ``waits_for`` too: while one of them
+    is yet to change, the answer to the question is worth nothing, and the command is unknown.
     """
 
     name: str
     argv: Argv
     unless: Question
     after: tuple[str, ...] = ()
+    waits_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reboot:
-    """A reboot, proven by a new boot id, unless the question answers yes; or after a change."""
+    """A reboot, proven by a new boot id, unless the question answers yes; or after a change.
+
+    ``waits_for`` is as for a ``Command``.
+    """
 
     name: str
     unless: Question
     after: tuple[str, ...] = ()
+    waits_for: tuple[str, ...] = ()
     timeout_s: int = 900
 
 

@@ -210,3 +210,61 @@ def test_an_interrupted_host_is_left_between_stages():
     assert result.outcomes == ()
     assert result.error is not None
     assert "interrupted before anything was changed" in result.error.message
+
+
+# ---------------------------------------------------------------- packages that fail as a set
+
+
+class FailingTransaction(SimulateEngine):
+    """Fails every package of a transaction to the versions named, as dkms does in a postinst."""
+
+    def __init__(self, state, bad: str) -> None:
+        super().__init__(state)
+        self.bad = bad
+        self.undone: list[tuple[str, object]] = []
+
+    def apply(self, changes: Sequence[Change], listener):
+        if any(self.bad in str(change.after.get("version")) for change in changes):
+            first, *others = changes
+            return [
+                Outcome(change=first, status="failed", message="make: *** Error 2"),
+                *(Outcome(change=change, status="failed") for change in others),
+            ]
+        self.undone += [(c.address, c.after.get("version")) for c in changes if c.undo]
+        return super().apply(changes, listener)
+
+
+def driver(*names: str) -> list[Package]:
+    return [Package(name=name, version="595", together="the driver") for name in names]
+
+
+def installed(*versions: str | None) -> dict:
+    offers = ["595.91-1", "580.95-1"]
+    return {
+        **FRESH,
+        **{
+            f"Package[{name}]": {"version": version, "hold": False, "candidates": offers}
+            for name, version in zip("abcdef", versions, strict=False)
+        },
+    }
+
+
+def test_a_set_that_fails_gets_its_former_versions_back():
+    engine = FailingTransaction(installed("580.95-1", "580.95-1", None), bad="595")
+    result, _ = run(driver("a", "b", "c"), engine)
+    assert result.status == "failed"
+    assert engine.undone == [
+        ("Package[a]", "580.95-1"),
+        ("Package[b]", "580.95-1"),
+        ("Package[c]", None),
+    ]
+    assert "the driver was put back at its former versions" in result.error.message
+    assert result.rolled_back == ("Package[a]", "Package[b]", "Package[c]")
+
+
+def test_a_first_installation_that_fails_is_gone_on_with():
+    engine = FailingTransaction(installed(None, None), bad="595")
+    result, _ = run(driver("a", "b"), engine)
+    assert result.status == "failed"
+    assert engine.undone == []
+    assert result.rolled_back == ()

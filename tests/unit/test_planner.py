@@ -9,7 +9,7 @@ import pytest
 from aiprov.engines.simulate import simulate
 from aiprov.errors import HostError, UnsupportedError
 from aiprov.plan import NEWEST, Desired, HostPlan
-from aiprov.planner import plan, united
+from aiprov.planner import plan
 from aiprov.resources import (
     Absent,
     AptRepository,
@@ -25,6 +25,7 @@ from aiprov.resources import (
     Sysctl,
     UpToDate,
 )
+from aiprov.united import united
 
 FRESH = {"PackageLists": {"age_s": 60}}
 CONFIG = File(path="/etc/x.conf", content="new\n")
@@ -317,3 +318,135 @@ def test_a_simulated_apply_leaves_an_empty_plan():
     first = planned(wanted, state)
     assert len(first.changes) == 4
     assert planned(wanted, simulate(first.changes, state)).empty
+
+
+# ---------------------------------------------------------------- sets of packages
+
+
+def package_state(version: str | None, *candidates: str, hold: bool = False) -> dict:
+    return {"version": version, "hold": hold, "candidates": list(candidates)}
+
+
+def in_set(name: str, version: str | None = "580") -> Package:
+    return Package(name=name, version=version, together="the driver")
+
+
+SETS = {
+    "nothing there: the newest that all have": (
+        (None, ("580.178-1", "580.95-1")),
+        (None, ("580.95-1",)),
+        "580.95-1",
+    ),
+    "no upgrade only because there is a newer one": (
+        ("580.95-1", ("580.178-1", "580.95-1")),
+        (None, ("580.178-1", "580.95-1")),
+        "580.95-1",
+    ),
+    "another branch: all move": (
+        ("575.57-1", ("580.178-1", "580.95-1")),
+        ("575.57-1", ("580.178-1", "580.95-1")),
+        "580.178-1",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SETS.values(), ids=SETS)
+def test_a_set_is_at_one_version(case):
+    (one, one_offers), (other, other_offers), expected = case
+    state = {
+        **FRESH,
+        "Package[a]": package_state(one, *one_offers),
+        "Package[b]": package_state(other, *other_offers),
+    }
+    result = planned([in_set("a"), in_set("b")], state)
+    changed = {change.address: change.after["version"] for change in result.changes}
+    for name, present in (("a", one), ("b", other)):
+        assert changed.get(f"Package[{name}]", present) == expected
+    assert planned([in_set("a"), in_set("b")], simulate(result.changes, state)).empty
+
+
+def test_what_moved_behind_our_back_is_moved_back():
+    offers = ("580.178-1", "580.95-1")
+    state = {
+        **FRESH,
+        **{f"Package[{name}]": package_state("580.95-1", *offers) for name in "ab"},
+        "Package[c]": package_state("580.178-1", *offers),
+    }
+    (change,) = planned([in_set(name) for name in "abc"], state).changes
+    assert change.address == "Package[c]"
+    assert change.after["version"] == "580.95-1"
+    assert change.reason == "580.178-1 is installed, the driver is at 580.95"
+
+
+def test_a_set_without_a_version_in_common_is_refused():
+    state = {
+        **FRESH,
+        "Package[a]": package_state(None, "580.178-1"),
+        "Package[b]": package_state(None, "580.95-1"),
+    }
+    with pytest.raises(HostError, match="no version in common: a can be had at 580"):
+        planned([in_set("a"), in_set("b")], state)
+
+
+def test_a_set_waits_for_its_repository():
+    state = {"PackageLists": {"age_s": 60}}
+    repository = AptRepository(name="x", uris=("http://x",), suites=("/",))
+    result = planned([repository, in_set("a"), in_set("b")], state)
+    assert addresses(result) == ["AptRepository[x]"]
+    assert {item.until for item in result.unknown} == {"repository x has been listed"}
+
+
+def test_what_waits_for_a_change_is_unknown_until_then():
+    pin = Package(name="pin")
+    package = Package(name="a", version="2", waits_for=("Package[pin]",))
+    state = {
+        **FRESH,
+        "Package[pin]": package_state(None, "1"),
+        "Package[a]": package_state(None, "1"),
+    }
+    result = planned([pin, package], state)
+    assert addresses(result) == ["Package[pin]"]
+    assert [item.until for item in result.unknown] == ["Package[pin] has been made so"]
+
+
+def test_a_reboot_that_waits_is_not_planned_before_it_is_known():
+    asked = Reboot(
+        name="for the driver",
+        unless=PathExists(path="/proc/driver"),
+        waits_for=("Package[a]",),
+    )
+    state = {
+        **FRESH,
+        "Package[a]": package_state(None, "1"),
+        "Reboot[for the driver]": {"needed": True},
+    }
+    assert addresses(planned([Package(name="a"), asked], state)) == ["Package[a]"]
+    installed = {**state, "Package[a]": package_state("1")}
+    assert addresses(planned([Package(name="a"), asked], installed)) == ["Reboot[for the driver]"]
+
+
+# ---------------------------------------------------------------- one file of several roles
+
+
+def merging(path: str, values: dict, **more: object) -> File:
+    return File(path=path, content=Merge(format="json", values=values), **more)
+
+
+def test_two_roles_may_own_keys_of_one_file():
+    desired = [
+        Desired(role="a", resource=merging("/x", {"one": {"a": 1}}, validate=("check",))),
+        Desired(role="b", resource=merging("/x", {"one": {"b": 2}, "two": 3})),
+    ]
+    (item,) = united(desired)
+    assert item.role == "a"
+    assert item.resource.content.values == {"one": {"a": 1, "b": 2}, "two": 3}
+    assert item.resource.validate == ("check",)
+
+
+def test_two_roles_may_not_want_one_key_differently():
+    desired = [
+        Desired(role="a", resource=merging("/x", {"one": {"a": 1}})),
+        Desired(role="b", resource=merging("/x", {"one": {"a": 2}})),
+    ]
+    with pytest.raises(UnsupportedError, match="roles a and b: key 'one': key 'a'"):
+        united(desired)

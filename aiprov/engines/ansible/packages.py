@@ -24,7 +24,8 @@ def goes_out(change: Change) -> bool:
 
 def _apt(changes: Sequence[Change]) -> Iterator[ModuleCall]:
     out, wanted = _split(changes)
-    if out or wanted:
+    undo = any(change.undo for change in changes)
+    if (out or wanted) and not undo:
         # A host that lost power or whose last run was killed refuses every package until then.
         yield command(
             "Finish what an interrupted dpkg left behind",

@@ -16,7 +16,6 @@ from aiprov.engines.cloud_init.steps import first_boot
 from aiprov.errors import UnsupportedError
 from aiprov.merge import has_secret
 from aiprov.plan import Desired
-from aiprov.planner import united
 from aiprov.resources import (
     AptRepository,
     DnfRepository,
@@ -27,6 +26,7 @@ from aiprov.resources import (
     address,
 )
 from aiprov.survey.facts import Facts, Family
+from aiprov.united import united
 
 __all__ = ["NAME", "SizeReport", "gzipped", "render", "size_report", "unsupported"]
 

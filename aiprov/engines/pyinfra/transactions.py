@@ -51,7 +51,10 @@ def realise_packages(session: Session, batch: Sequence[Change], lock_wait_s: flo
     manager = session.fact(packages.PackageManager)
     if manager.endswith("apt-get"):
         apt = {"env": packages.APT_ENV, "timeout_s": LONG_S}
-        if todo.install or todo.remove:
+        # What a failed transaction left half configured is what an undo replaces: to configure it
+        # first would only fail once more.
+        undo = any(change.undo for change in batch)
+        if (todo.install or todo.remove) and not undo:
             todo = _repaired(session, todo, lock_wait_s)
         patiently(session, lock_wait_s, packages.apt_transaction, todo, lock_wait_s, **apt)
     elif manager.endswith("dnf"):

@@ -18,7 +18,7 @@ from aiprov.resources import (
 )
 from aiprov.survey.facts import Facts
 from aiprov.survey.state import paths
-from aiprov.versions import satisfies
+from aiprov.versions import satisfies, upstream
 
 Installed = Mapping[str, tuple[str | None, bool]]
 """name -> (version, held)"""
@@ -42,12 +42,28 @@ def unmet(facts: Facts, resources: Sequence[Resource], answer: Mapping[str, Any]
         return []  # there are no lists that could be asked
     found = installed(facts, answer)
     names = set()
+    sets: dict[str, list[Package]] = {}
     for package in resources:
         if isinstance(package, Package) and not package.absent:
-            version = found.get(package.name, (None, False))[0]
-            if version is None or not satisfies(version, package.version):
+            if not _fits(package, found):
                 names.add(package.name)
+            if package.together is not None:
+                sets.setdefault(package.together, []).append(package)
+    for members in sets.values():
+        if not _even(members, found):
+            names |= {package.name for package in members}
     return sorted(names)
+
+
+def _fits(package: Package, found: Installed) -> bool:
+    version = found.get(package.name, (None, False))[0]
+    return version is not None and satisfies(version, package.version)
+
+
+def _even(members: Sequence[Package], found: Installed) -> bool:
+    """Whether all of a set are there, as wanted and at one version."""
+    versions = {upstream(found[p.name][0] or "") for p in members if p.name in found}
+    return all(_fits(package, found) for package in members) and len(versions) == 1
 
 
 def state(package: Package, found: Installed, offered: Mapping[str, list[str]]) -> State:

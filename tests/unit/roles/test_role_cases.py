@@ -29,10 +29,11 @@ from aiprov.engines.simulate import simulate
 from aiprov.errors import AiprovError, UnsupportedError
 from aiprov.merge import merged
 from aiprov.plan import Desired
-from aiprov.planner import plan, united
+from aiprov.planner import plan
 from aiprov.resources import Absent, Merge, Package, Resource, Secret, address
 from aiprov.roles import Cluster, ClusterHost
 from aiprov.survey.facts import Facts
+from aiprov.united import united
 
 TESTS = Path(__file__).parents[2]
 SLUGS = ("base", "containerd", "docker")
