@@ -30,7 +30,7 @@ class Gpu(Row):
     shared with the CPU.
     ``fabric``: how several of it are joined in the machines that it is sold in: ``nvswitch``
     (switches on the PCI bus), ``nvlink5`` (switches that are not), or ``none``. ``mig`` names its
-    rows of MIG profiles, empty where it has none. ``grace``: it sits on one module with a Grace CPU.
+    rows of MIG profiles, empty where it has none. ``grace``: it sits on a module with a Grace CPU.
     """
 
     pci_id: str
