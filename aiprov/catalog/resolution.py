@@ -6,6 +6,7 @@ Values only. ``resolver.resolve`` makes one from the other.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
 from aiprov.catalog import OperatingSystem
@@ -29,7 +30,8 @@ class Asked:
     need modules. ``driver`` is a branch (``580``) or a version of one (``580.95.05``), ``cuda``,
     ``containerd`` and ``kubernetes`` hold at least major and minor (``13.0``). ``toolkit`` is the
     container toolkit's version. ``mok_enrolled``: the machine owner key that DKMS signs with is
-    known to the firmware.
+    known to the firmware. ``today`` is the day that ends of life are judged by; ``None``: that of the
+    catalog's newest row, so that the same question always has the same answer.
     """
 
     os: OperatingSystem
@@ -47,6 +49,7 @@ class Asked:
     containerd: str | None = None
     kubernetes: str | None = None
     toolkit: str | None = None
+    today: date | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,7 @@ class Driver:
     (NVIDIA's pinning package), ``locked`` are at one version together, ``beside`` have versions of
     their own, ``replaced`` must not be there: other branches', flavours' and sources' packages.
     ``stream`` is dnf's module stream. ``headers`` belong to the kernels that need modules.
+    ``minimum``: the oldest version of the branch that will do, where not each of it does.
     """
 
     branch: str
@@ -71,6 +75,7 @@ class Driver:
     beside: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
+    minimum: str | None = None
 
     @property
     def packages(self) -> tuple[str, ...]:

@@ -1,0 +1,60 @@
+"""What is asked, looked up once: the GPUs' models, the CUDA toolkits, the day, what joins the GPUs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from aiprov.catalog import cuda, drivers, gpus
+from aiprov.catalog.resolution import Asked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """``models``: each of the host's GPU models once. ``fabric``: switches join the GPUs.
+
+    ``nvlink5``: those are of the fifth generation. ``imex``: several hosts share NVLink memory;
+    their switches are in machines of their own, and so is what manages them.
+    """
+
+    asked: Asked
+    today: date
+    models: tuple[gpus.Gpu, ...]
+    toolkits: tuple[cuda.Toolkit, ...]
+    fabric: bool
+    nvlink5: bool
+    imex: bool
+    coherent: bool
+
+
+def question(asked: Asked) -> Question:
+    """Look up what is asked. Raises ``CatalogError`` for what the catalog does not know."""
+    models = tuple(gpus.gpu(item) for item in dict.fromkeys(asked.gpus))
+    toolkits = tuple(cuda.toolkit(version) for version in asked.cuda)
+    nvlink5 = any(model.fabric == "nvlink5" and not model.grace for model in models)
+    switched = any(model.fabric == "nvswitch" and not model.grace for model in models)
+    return Question(
+        asked=asked,
+        today=asked.today or newest_row(),
+        models=models,
+        toolkits=tuple({row.version: row for row in toolkits}.values()),
+        fabric=nvlink5 or (switched if asked.switches is None else asked.switches),
+        nvlink5=nvlink5,
+        imex=any(model.fabric == "nvlink5" and model.grace for model in models),
+        coherent=any(model.grace for model in models),
+    )
+
+
+def newest_row() -> date:
+    """The day of the driver branches' newest row: what the catalog knows is as of then."""
+    return max(row.date for row in drivers.branches())
+
+
+def past(eol: date | None, today: date) -> bool:
+    """Whether an end of life has passed. One that is not known has not."""
+    return eol is not None and eol < today
+
+
+def listed(words: tuple[str, ...]) -> str:
+    """Words as a sentence has them: a, b and c."""
+    return " and ".join((", ".join(words[:-1]), words[-1])) if len(words) > 1 else "".join(words)
