@@ -1,7 +1,10 @@
 """Role cases: ``tests/roles/<slug>/<case>.yml`` says what settings and a host give.
 
 host        a file of ``tests/hosts``
+facts       fields of the host that are other than in its file
+gpus        NVIDIA's devices on its PCI bus: PCI id -> how many (switches have ids, too)
 vars        the role's settings
+roles       the settings of the host's other roles, by role
 cluster     the inventory's hosts: name -> address
 resources   resources that are there: their address, and the fields that matter. ``owned`` is the
             part of a Merge's values; ``golden`` a file with the whole text, ``onto`` one with what
@@ -16,7 +19,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +28,20 @@ import yaml
 from pydantic import ValidationError
 
 from aiprov import roles
+from aiprov.catalog.gpus import is_switch
 from aiprov.engines.simulate import simulate
 from aiprov.errors import AiprovError, UnsupportedError
 from aiprov.merge import merged
 from aiprov.plan import Desired
 from aiprov.planner import plan
 from aiprov.resources import Absent, Merge, Package, Resource, Secret, address
-from aiprov.roles import Cluster, ClusterHost
-from aiprov.survey.facts import Facts
+from aiprov.roles import Cluster, ClusterHost, RoleVars
+from aiprov.survey.facts import Facts, PciDevice
 from aiprov.united import united
 
 TESTS = Path(__file__).parents[2]
-SLUGS = ("base", "containerd", "docker")
+SLUGS = roles.slugs()
+CONTAINERS = ("base", "containerd", "docker")
 CASES = sorted(path for slug in SLUGS for path in (TESTS / "roles" / slug).glob("*.yml"))
 HOSTS = ("debian12", "debian13", "ubuntu2204", "ubuntu2404", "ubuntu2604", "rhel8", "rhel9",
          "rhel10", "rocky8", "rocky9", "alma10")  # fmt: skip
@@ -50,15 +55,45 @@ def host(name: str) -> Facts:
     return Facts(**read(TESTS / "hosts" / f"{name}.yml"))
 
 
+def host_of(case: Mapping[str, Any]) -> Facts:
+    """The host of a case, with its GPUs."""
+    found = replace(host(case["host"]), **{k: _tuples(v) for k, v in case.get("facts", {}).items()})
+    ids = [name for name, many in case.get("gpus", {}).items() for _ in range(many)]
+    devices = tuple(nvidia_device(number, name) for number, name in enumerate(ids, 1))
+    return replace(found, pci_devices=(*found.pci_devices, *devices))
+
+
+def nvidia_device(number: int, pci_id: str) -> PciDevice:
+    """A PCI function of NVIDIA's, as the survey reads it."""
+    vendor, device = pci_id.split(":")
+    switch = is_switch(vendor, device, "068000")
+    return PciDevice(
+        address=f"0000:{number:02x}:00.0",
+        vendor=vendor,
+        device=device,
+        class_code="068000" if switch else "030200",
+    )
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
 def cluster_of(case: Mapping[str, Any]) -> Cluster:
     hosts = case.get("cluster", {}).items()
     return Cluster(hosts={name: ClusterHost(name=name, address=where) for name, where in hosts})
 
 
+def settings_of(slug: str, case: Mapping[str, Any]) -> dict[str, RoleVars]:
+    """The settings of all the host's roles."""
+    given = {**case.get("roles", {}), slug: case.get("vars", {})}
+    return {name: roles.load(name).Vars(**values) for name, values in given.items()}
+
+
 def wanted(slug: str, case: Mapping[str, Any]) -> list[Resource]:
-    role = roles.load(slug)
-    settings = role.Vars(**case.get("vars", {}))
-    return role.resources(settings, host(case["host"]), cluster_of(case))
+    settings = settings_of(slug, case)
+    cluster = replace(cluster_of(case), settings=settings)
+    return roles.load(slug).resources(settings[slug], host_of(case), cluster)
 
 
 def case_id(path: Path) -> str:
@@ -79,7 +114,7 @@ def test_case(path: Path):
         assert case["hint"] in (refused.value.hint or "")
     elif "skip" in case:
         role = roles.load(slug)
-        reason = role.unsuitable(role.Vars(**case.get("vars", {})), host(case["host"]))
+        reason = role.unsuitable(role.Vars(**case.get("vars", {})), host_of(case))
         assert reason == case["skip"]
     else:
         check_resources(path, case, wanted(slug, case))
@@ -201,7 +236,7 @@ def test_requirements_exist(slug: str):
 def together(name: str, settings: Mapping[str, Mapping[str, Any]]) -> list[Desired]:
     return [
         Desired(role=slug, resource=item)
-        for slug in roles.order(SLUGS)
+        for slug in roles.order(CONTAINERS)
         for item in wanted(slug, {"host": name, "vars": settings.get(slug, {})})
     ]
 
@@ -228,7 +263,7 @@ def test_different_sources_are_refused(name: str, containerd: str, docker: str):
         united(together(name, sources(containerd, docker)))
 
 
-@pytest.mark.parametrize("slug", SLUGS)
+@pytest.mark.parametrize("slug", CONTAINERS)
 def test_a_proxy_that_is_unset_goes(slug: str):
     proxied = wanted(slug, {"host": "debian12", "vars": {f"{slug}_http_proxy": "http://p:3128"}})
     plain = wanted(slug, {"host": "debian12", "vars": {}})
