@@ -1,4 +1,4 @@
-"""CUDA toolkits: which driver each needs, and the GPUs it compiles for. Rows: ``data/cuda.toml``."""
+"""CUDA toolkits: which driver each needs, and for which GPUs. Rows: ``data/cuda.toml``."""
 
 from __future__ import annotations
 

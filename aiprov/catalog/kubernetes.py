@@ -1,4 +1,4 @@
-"""Kubernetes minor versions and the containerd that each accepts. Rows: ``data/kubernetes.toml``."""
+"""Kubernetes versions and the containerd that each accepts. Rows: ``data/kubernetes.toml``."""
 
 from __future__ import annotations
 

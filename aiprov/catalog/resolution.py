@@ -30,8 +30,8 @@ class Asked:
     need modules. ``driver`` is a branch (``580``) or a version of one (``580.95.05``), ``cuda``,
     ``containerd`` and ``kubernetes`` hold at least major and minor (``13.0``). ``toolkit`` is the
     container toolkit's version. ``mok_enrolled``: the machine owner key that DKMS signs with is
-    known to the firmware. ``today`` is the day that ends of life are judged by; ``None``: that of the
-    catalog's newest row, so that the same question always has the same answer.
+    known to the firmware. ``today`` is the day that ends of life are judged by; ``None``: that of
+    the catalog's newest row, so that the same question always has the same answer.
     """
 
     os: OperatingSystem

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from aiprov.catalog import drivers
 from aiprov.catalog.resolution import Asked, Conflict, Cuda, Refusal, Resolution
-from aiprov.catalog.resolver import driver, packages, runtime, toolkits
+from aiprov.catalog.resolver import packages, runtime, toolkits
+from aiprov.catalog.resolver.driver import choose
 from aiprov.catalog.resolver.question import Question, past, question
 
 
@@ -15,18 +16,17 @@ def answer(asked: Asked) -> Resolution | Refusal:
     joined = runtime.choose(asks)
     conflicts: list[Conflict] = [*joined.conflicts, *toolkits.conflicts(asks)]
     warnings = [*_os_warnings(asks), *joined.warnings]
-    choice = driver.choose(asks, wished) if asks.models else None
+    choice = choose(asks, wished) if asks.models else None
     if choice is not None:
         conflicts = [*choice.conflicts, *conflicts]
         warnings += choice.warnings
     if conflicts:
         return Refusal(conflicts=tuple(dict.fromkeys(conflicts)), warnings=tuple(warnings))
     picked = choice.candidate if choice is not None else None
-    made = packages.driver(asks, picked) if picked is not None else None
     if picked is not None:
         warnings += toolkits.warnings(asks, picked.branch)
     return Resolution(
-        driver=made,
+        driver=packages.made_of(asks, picked) if picked is not None else None,
         cuda=tuple(
             Cuda(version=row.version, packages=row.packages, minimum_driver=row.minimum_driver)
             for row in asks.toolkits

@@ -117,9 +117,9 @@ def _branch_reason(asks: Question, best: Candidate, wished: Branch | None) -> st
     row = best.branch
     if wished is not None:
         return f"driver {asks.asked.driver}: as asked for"
-    until = f"served until {row.eol}" if row.eol else "the only one that serves all that is asked"
-    kind = "" if row.kind == "unknown" else f"the {row.kind} branch, "
-    return f"driver {row.name}: {kind}{until}"
+    if row.eol is None or past(row.eol, asks.today):
+        return f"driver {row.name}: the only one that serves all that is asked"
+    return f"driver {row.name}: the {row.kind} branch, served until {row.eol}"
 
 
 def _modules_reason(asks: Question, best: Candidate) -> str:
@@ -142,9 +142,11 @@ def _source_reason(asks: Question, best: Candidate) -> str:
     name = SOURCE_NAMES[best.packages.from_]
     if asks.asked.source is not None:
         return f"from {name}: as asked for"
-    if best.packages.from_ == "distribution":
+    if best.packages.from_ == "distribution" and asks.asked.secure_boot:
         return f"from {name}: its modules are signed, which Secure Boot asks for"
-    return f"from {name}: it has every branch and the fabric manager"
+    if best.packages.from_ == "distribution":
+        return f"from {name}: NVIDIA's repository has none that fits"
+    return f"from {name}: every branch and what drives the fabric are there"
 
 
 def _no_packages(asks: Question, wished: Branch | None) -> Conflict:

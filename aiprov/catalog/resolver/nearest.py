@@ -18,21 +18,26 @@ Change = tuple[str, dict[str, object]]
 
 
 def nearest(asked: Asked) -> tuple[str, ...]:
-    """At most three sets that work, each with what was changed for it."""
+    """At most three sets that work, each with what was changed for it.
+
+    Of several values that a wish could have it is the newest that works; what works without
+    warnings comes first.
+    """
     changes = list(_changes(asked))
     for number in (1, 2):
-        found: dict[str, str] = {}
+        found: dict[tuple[str, ...], tuple[int, str]] = {}
         for some in combinations(changes, number):
             fields = {name: value for _, change in some for name, value in change.items()}
-            if len(fields) < sum(len(change) for _, change in some):
-                continue  # two changes of the same wish
+            names = tuple(fields)
+            if len(names) < number or found.get(names, (1, ""))[0] == 0:
+                continue  # two changes of one wish, or nothing to be had that is better
             made = _worked(asked, fields)
-            if made is not None:
-                found.setdefault(_set(made), " and ".join(words for words, _ in some))
-            if len(found) == MOST:
-                break
+            if made is not None and len(made.warnings) < found.get(names, (99, ""))[0]:
+                words = " and ".join(words for words, _ in some)
+                found[names] = (len(made.warnings), f"{words}: {_set(made)}")
         if found:
-            return tuple(f"{words}: {text}" for text, words in found.items())
+            best = sorted(found.values(), key=lambda one: one[0])
+            return tuple(text for _, text in best[:MOST])
     return ()
 
 
@@ -55,7 +60,6 @@ def _changes(asked: Asked) -> Iterator[Change]:
         for row in reversed(cuda.toolkits()):
             if row.version not in asked.cuda:
                 yield f"with CUDA {row.version}", {"cuda": (row.version,)}
-        yield "without CUDA", {"cuda": ()}
     if asked.containerd is not None:
         for line in reversed(containerd_lines()):
             yield f"with containerd {line.version}", {"containerd": line.version}

@@ -93,14 +93,14 @@ def _of_gpu(asks: Question, model: Gpu, branch: Branch, modules: Modules) -> lis
     if row.newest_branch and branch.number > int(row.newest_branch):
         found.append(
             Conflict(
-                what=f"driver {branch.name} does not drive {called}: {row.newest_branch} was its last",
+                what=f"driver {branch.name} no longer drives {called}, {row.newest_branch} does",
                 hint=f"ask for driver {row.newest_branch} or none",
             )
         )
     if row.oldest_branch and branch.number < int(row.oldest_branch):
         found.append(
             Conflict(
-                what=f"driver {branch.name} is older than {called}, which needs {row.oldest_branch}",
+                what=f"driver {branch.name} does not know {called} yet",
                 hint=f"ask for driver {row.oldest_branch} or newer, or none",
             )
         )
@@ -132,26 +132,33 @@ def _older(asks: Question, branch: Branch, least: str) -> bool:
 
 
 def _of_kernel(asks: Question, kernel: str, branch: Branch, item: PackageSet) -> list[Conflict]:
-    found = [
-        Conflict(
-            what=f"driver {exact(asks) or branch.name} does not build on kernel {kernel}"
-            + (f": {limit.mended} is the first that does" if limit.mended else ""),
-            hint=f"ask for driver {limit.mended} or none"
-            if limit.mended
-            else "ask for another branch or none, or keep the host on an older kernel",
-        )
-        for limit in drivers.kernel_limits(branch.name, kernel)
-        if limit.mended is None or _older(asks, branch, limit.mended)
-    ]
-    if item.build == "signed" and drivers.flavour(asks.asked.os, kernel) is None:
-        found.append(
-            Conflict(
-                what=f"{asks.asked.os.name} has no signed modules for kernel {kernel}",
-                hint="boot one of its own kernels (generic, aws, azure, gcp, oracle, nvidia), or "
-                "take the driver from NVIDIA's repository",
+    found = _of_signed_kernel(asks, kernel) if item.build == "signed" else []
+    for limit in drivers.kernel_limits(branch.name, kernel):
+        if limit.mended is None:
+            what = f"driver {exact(asks) or branch.name} does not build on kernel {kernel}"
+            hint = "ask for another branch or none, or keep the host on an older kernel"
+        elif _older(asks, branch, limit.mended):
+            what = (
+                f"driver {exact(asks) or branch.name} does not build on kernel {kernel}: "
+                f"{limit.mended} is the first that does"
             )
-        )
+            hint = f"ask for driver {limit.mended} or newer, or for {branch.name} alone"
+        else:
+            continue
+        found.append(Conflict(what=what, hint=hint))
     return found
+
+
+def _of_signed_kernel(asks: Question, kernel: str) -> list[Conflict]:
+    if drivers.flavour(asks.asked.os, kernel) is not None:
+        return []
+    return [
+        Conflict(
+            what=f"{asks.asked.os.name} has no signed modules for kernel {kernel}",
+            hint="boot one of its own kernels (generic, aws, azure, gcp, oracle, nvidia), or take "
+            "the driver from NVIDIA's repository",
+        )
+    ]
 
 
 def _of_toolkits(asks: Question, branch: Branch) -> list[Conflict]:

@@ -12,7 +12,7 @@ from aiprov.catalog.resolver.driver import Candidate
 from aiprov.catalog.resolver.question import Question
 
 
-def driver(asks: Question, picked: Candidate) -> Driver:
+def made_of(asks: Question, picked: Candidate) -> Driver:
     """The driver with all its packages' names."""
     asked, row, item = asks.asked, picked.branch, picked.packages
     version = objections.exact(asks)

@@ -1,4 +1,4 @@
-"""What is asked, looked up once: the GPUs' models, the CUDA toolkits, the day, what joins the GPUs."""
+"""What is asked, looked up once: GPU models and what joins them, CUDA toolkits, the day."""
 
 from __future__ import annotations
 

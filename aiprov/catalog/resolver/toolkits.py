@@ -36,8 +36,8 @@ def warnings(asks: Question, branch: Branch) -> tuple[str, ...]:
     at = asks.asked.driver if asks.asked.driver and "." in asks.asked.driver else branch.latest
     at = at or branch.name
     return tuple(
-        f"CUDA {row.version} was released with driver {row.bundled_driver}; on {branch.name} it runs"
-        " by minor-version compatibility, without what needs a newer driver"
+        f"CUDA {row.version} was released with driver {row.bundled_driver}; on {branch.name} it "
+        "runs by minor-version compatibility, without what needs a newer driver"
         for row in asks.toolkits
         if _numbers(at) < _numbers(row.bundled_driver) and branch.latest is not None
     )
