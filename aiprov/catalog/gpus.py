@@ -25,7 +25,7 @@ NVIDIA = "10de"
 class Gpu(Row):
     """A GPU model. ``pci_id`` is ``vendor:device`` in lower-case hex.
 
-    ``memory_gib``: its own memory as NVIDIA states it. The driver reports up to 7 % less, kept for
+    ``memory_gib``: the memory that it is sold with. The driver reports up to 7 % less, kept for
     ECC and for itself. Where boards of one id differ it is that of the smallest; 0: not known, or
     shared with the CPU.
     ``fabric``: how several of it are joined in the machines that it is sold in: ``nvswitch``
