@@ -46,8 +46,8 @@ def toolkit(version: str) -> Toolkit:
         if row.version == minor:
             return row
     known = [row.version for row in toolkits()]
-    near = get_close_matches(version, known, n=1, cutoff=0.5)
-    mean = f"did you mean {near[0]}? " if near else ""
+    near = get_close_matches(version, known, n=2, cutoff=0.5)
+    mean = f"did you mean {' or '.join(near)}? " if near else ""
     raise CatalogError(
         f"CUDA {version} is none that the catalog knows",
         hint=f"{mean}toolkits are {', '.join(known)}",

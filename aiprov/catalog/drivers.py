@@ -155,13 +155,13 @@ def branch(version: str) -> Branch:
 
     Raises ``CatalogError`` for one without a row; the hint names the nearest.
     """
-    name = version.partition(".")[0]
+    numbers = version.split(".")
     for row in branches():
-        if row.name == name:
+        if row.name == numbers[0] and all(part.isdigit() for part in numbers):
             return row
     known = [row.name for row in branches()]
-    near = get_close_matches(version, known, n=1, cutoff=0.5)
-    mean = f"did you mean {near[0]}? " if near else ""
+    near = get_close_matches(version, known, n=2, cutoff=0.5)
+    mean = f"did you mean {' or '.join(near)}? " if near else ""
     raise CatalogError(
         f"driver {version} is of no branch that the catalog knows",
         hint=f"{mean}branches are {', '.join(known)}",

@@ -45,8 +45,8 @@ def line(version: str) -> KubernetesLine:
         if row.version == minor:
             return row
     known = [row.version for row in lines()]
-    near = get_close_matches(minor, known, n=1, cutoff=0.5)
-    mean = f"did you mean {near[0]}? " if near else ""
+    near = get_close_matches(minor, known, n=2, cutoff=0.5)
+    mean = f"did you mean {' or '.join(near)}? " if near else ""
     raise CatalogError(
         f"Kubernetes {version} is none that the catalog knows",
         hint=f"{mean}versions are {', '.join(known)}",

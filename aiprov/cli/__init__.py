@@ -16,6 +16,7 @@ import click
 from aiprov import FORMAT_VERSION, __version__
 from aiprov.cli.flags import HOSTS, INVENTORY, OUTPUT, ROLES, request_of, with_flags
 from aiprov.cli.lab import lab
+from aiprov.cli.resolve import resolve
 from aiprov.errors import AiprovError
 
 if TYPE_CHECKING:
@@ -256,6 +257,7 @@ def report(
 
 
 root.add_command(lab)
+root.add_command(resolve)
 
 
 # ---------------------------------------------------------------- running and showing

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date
 
 from aiprov.catalog import cuda, drivers, gpus
 from aiprov.catalog.resolution import Asked
+from aiprov.errors import CatalogError
+
+_VERSION = re.compile(r"\d+(\.\d+)*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +33,8 @@ class Question:
 
 def question(asked: Asked) -> Question:
     """Look up what is asked. Raises ``CatalogError`` for what the catalog does not know."""
+    for name in ("containerd", "kubernetes", "toolkit"):
+        _check(name, getattr(asked, name))
     models = tuple(gpus.gpu(item) for item in dict.fromkeys(asked.gpus))
     toolkits = tuple(cuda.toolkit(version) for version in asked.cuda)
     nvlink5 = any(model.fabric == "nvlink5" and not model.grace for model in models)
@@ -43,6 +49,13 @@ def question(asked: Asked) -> Question:
         imex=any(model.fabric == "nvlink5" and model.grace for model in models),
         coherent=any(model.grace for model in models),
     )
+
+
+def _check(name: str, version: str | None) -> None:
+    if version is not None and not _VERSION.fullmatch(version):
+        raise CatalogError(
+            f"{name} {version!r} is not a version", hint="give numbers and dots, such as 2.3"
+        )
 
 
 def newest_row() -> date:
