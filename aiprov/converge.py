@@ -181,6 +181,7 @@ class Convergence:
             wanted.desired,
             state,
             skipped=wanted.skipped,
+            notes=wanted.notes,
             requires=wanted.requires,
         )
         if self.engine is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aiprov.resources import Absent, Command, Resource, State, address, kind
+from aiprov.roles import Note
 
 NEWEST = "newest"
 """A package's version in ``after``: whatever the package manager picks, known once it did."""
@@ -78,12 +79,16 @@ class Skipped:
 
 @dataclass(frozen=True, kw_only=True)
 class HostPlan:
-    """One host's plan: the stage that can be applied now, and what lies behind it."""
+    """One host's plan: the stage that can be applied now, and what lies behind it.
+
+    ``notes`` tell why the roles decided as they did, and warn; they are no changes.
+    """
 
     host: str
     changes: tuple[Change, ...] = ()
     unknown: tuple[Unknown, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+    notes: tuple[Note, ...] = ()
     unchanged: int = 0
 
     @property

@@ -35,6 +35,7 @@ from aiprov.resources import (
     address,
     previous_path,
 )
+from aiprov.roles import Note
 from aiprov.sets import levelled
 from aiprov.survey.state import PACKAGE_LISTS
 from aiprov.united import united
@@ -52,6 +53,7 @@ def plan(
     state: HostState,
     *,
     skipped: Sequence[Skipped] = (),
+    notes: Sequence[Note] = (),
     requires: Mapping[str, Sequence[str]] | None = None,
 ) -> HostPlan:
     """One host's plan.
@@ -76,6 +78,7 @@ def plan(
         changes=changes,
         unknown=tuple(planner.unknown),
         skipped=tuple(skipped),
+        notes=tuple(notes),
         unchanged=planner.unchanged,
     )
 
@@ -132,8 +135,11 @@ class _Planner:
                 return f"{waited} has been made so"
         if isinstance(resource, Package):
             return self._version_known_after(resource)
-        merges = isinstance(resource, File) and isinstance(resource.content, Merge)
-        if merges and self._changes(f"Package[{resource.delivered_by}]"):
+        if (
+            isinstance(resource, File)
+            and isinstance(resource.content, Merge)
+            and self._changes(f"Package[{resource.delivered_by}]")
+        ):
             waits_for = f"package {resource.delivered_by} has brought its {resource.path}"
             self.for_files.add(waits_for)
             return waits_for

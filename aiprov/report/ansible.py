@@ -56,6 +56,8 @@ def _lines(result: HostResult) -> Iterator[str]:
             yield f"{change.address}: {change.reason}"
         for item in result.plan.unknown:
             yield f"{address(item.resource)}: unknown until {item.until}"
+    for note in result.plan.notes if result.plan is not None else ():
+        yield f"{note.level}: {note.text}"
 
 
 def _entry(change: Change) -> dict[str, str]:

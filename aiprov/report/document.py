@@ -78,6 +78,7 @@ def plan_document(plan: HostPlan) -> dict[str, Any]:
         "stages": stages,
         "unchanged": plan.unchanged,
         "skipped": [{"role": item.role, "reason": item.reason} for item in plan.skipped],
+        "notes": [{"level": note.level, "text": note.text} for note in plan.notes],
     }
 
 

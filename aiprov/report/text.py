@@ -25,6 +25,12 @@ _COLOURS = {
 }
 
 
+_NOTES = {
+    "reason": click.style("because", dim=True),
+    "warning": click.style("warning:", fg="yellow"),
+}
+
+
 def plan_text(result: HostResult, *, diff: bool = True) -> str:
     """One host's plan: every change with its reason, then what is unknown and why."""
     plan = result.plan
@@ -45,9 +51,22 @@ def summary_text(document: dict[str, Any], *, whole: bool = False) -> str:
         lines += [_host_line(name, hosts[name]) for name in quiet]
     else:
         lines.append(f"{click.style('unchanged  ', fg='green')} {len(quiet)} hosts")
+    lines += _warnings(hosts)
     lines += [_error(name, host, whole=whole) for name, host in hosts.items() if host["error"]]
     lines.append(_last_line(document))
     return "\n".join(lines)
+
+
+def _warnings(hosts: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Each warning once, with the hosts that it is about."""
+    about: dict[str, list[str]] = {}
+    for name, host in hosts.items():
+        for note in (host["plan"] or {}).get("notes", ()):
+            if note["level"] == "warning":
+                about.setdefault(note["text"], []).append(name)
+    for text, names in about.items():
+        whose = ", ".join(names) if len(names) <= FEW_HOSTS else count(len(names), "host")
+        yield f"{_NOTES['warning']} {whose}: {text}"
 
 
 def _error(name: str, host: dict[str, Any], *, whole: bool) -> str:
@@ -107,6 +126,8 @@ def _rest(plan: HostPlan) -> Iterator[str]:
             yield f"    ? {count(unwanted, 'thing')} that must not be there"
     for skipped in plan.skipped:
         yield f"  skipped {skipped.role}: {skipped.reason}"
+    for note in plan.notes:
+        yield f"  {_NOTES[note.level]} {note.text}"
 
 
 def _goes(resource: Resource) -> bool:

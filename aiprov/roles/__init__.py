@@ -7,6 +7,8 @@ A role is a module ``aiprov/roles/<slug>.py`` with
 ``AFTER``         slugs of roles that come before it on hosts that have them (may be left out)
 ``unsuitable``    ``(vars, host) -> str | None``: why this host has no use for the role
 ``resources``     ``(vars, host, cluster) -> list[Resource]``: what should be so
+``notes``         ``(vars, host, cluster) -> list[Note]``: why it decided so, and what to know of
+                  that (may be left out)
 
 It touches nothing: no network, no process, no file of the host, no clock.
 """
@@ -19,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from types import ModuleType
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from pydantic import BaseModel, ConfigDict
 
@@ -57,6 +59,14 @@ class Cluster:
 
     hosts: Mapping[str, ClusterHost] = field(default_factory=dict)
     settings: Mapping[str, RoleVars] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """Something to tell with a host's plan: why a role decided so, or a warning about it."""
+
+    level: Literal["reason", "warning"]
+    text: str
 
 
 class Role(Protocol):
@@ -125,6 +135,12 @@ def _builds_on(slug: str, other: str) -> bool:
     return any(
         name == other or _builds_on(name, other) for name in (*load(slug).REQUIRES, *after(slug))
     )
+
+
+def notes(slug: str, vars: RoleVars, host: Facts, cluster: Cluster) -> list[Note]:
+    """What the role has to tell of its decisions for a host."""
+    told: list[Note] = getattr(load(slug), "notes", lambda *_: [])(vars, host, cluster)
+    return told
 
 
 def after(slug: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import json
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
 
+import click
 import pytest
 
 from aiprov import app, cli, history
@@ -21,6 +22,7 @@ from aiprov.report.junit import junit
 from aiprov.report.progress import Bars
 from aiprov.report.text import facts_text, plan_text, summary_text
 from aiprov.resources import File, Package, Secret
+from aiprov.roles import Note
 from tests.unit.test_planner import CONFIG, SERVICE, file_state
 
 STARTED = datetime(2026, 11, 21, 8, tzinfo=UTC)
@@ -216,3 +218,18 @@ def test_a_history_that_cannot_be_written_is_said(tmp_path):
     with pytest.raises(UsageError) as caught:
         history.record(document(pending()), tmp_path / "file" / "h")
     assert "AIPROV_HISTORY" in (caught.value.hint or "")
+
+
+def test_notes_are_told_with_the_plan_and_warnings_with_the_run(capsys):
+    notes = (
+        Note(level="reason", text="open modules: Hopper"),
+        Note(level="warning", text="driver 535 has been at its end of life since 2026-06"),
+    )
+    hosts = [HostResult(host=name, status="unchanged", plan=HostPlan(host=name, notes=notes))
+             for name in ("a", "b")]  # fmt: skip
+    text = click.unstyle(plan_text(hosts[0]))
+    assert "because open modules: Hopper" in text
+    assert "warning: driver 535" in text
+    summary = click.unstyle(summary_text(run_document("apply", hosts, started=STARTED, seconds=1)))
+    assert "warning: a, b: driver 535 has been" in summary
+    assert "because" not in summary

@@ -84,7 +84,7 @@ def _steps(
     packages: list[Package] = []
     for item in resources:
         if isinstance(item, Package):
-            if packages and packages[-1].absent != item.absent:
+            if packages and not _together(packages, item):
                 yield _packages(packages, manager)
                 packages = []
             if not listed:
@@ -106,6 +106,12 @@ def _steps(
         yield _lists(manager, fetched_for)
 
 
+def _together(packages: Sequence[Package], package: Package) -> bool:
+    """Whether the package goes into the same transaction: the same way, and waiting for none."""
+    waits = set(package.waits_for) & {address(item) for item in packages}
+    return packages[-1].absent == package.absent and not waits
+
+
 def _lists(manager: str, repositories: Sequence[Resource]) -> Step:
     covers = [address(item) for item in repositories if not isinstance(item, File)]
     return {
@@ -117,7 +123,15 @@ def _lists(manager: str, repositories: Sequence[Resource]) -> Step:
 
 
 def _packages(packages: Sequence[Package], manager: str) -> Step:
-    wanted = [{"name": p.name, "version": p.version, "hold": p.hold} for p in packages]
+    wanted = [
+        {
+            "name": p.name,
+            "version": p.version,
+            "hold": p.hold,
+            **({"together": p.together} if p.together else {}),
+        }
+        for p in packages
+    ]
     covers = [address(package) for package in packages]
     return {
         "kind": "Packages",

@@ -36,7 +36,7 @@ def installed(name: str) -> Optional[str]:
     return None
 
 
-def offers(name: str, wanted: str) -> List[str]:
+def offers(name: str, wanted: Optional[str]) -> List[str]:
     """All versions on offer, newest first."""
     lines = must(["apt-cache", "madison", name], quiet=True).splitlines()
     columns = [[column.strip() for column in line.split("|")] for line in lines]

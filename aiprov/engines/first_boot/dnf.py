@@ -21,9 +21,9 @@ def installed(name: str) -> Optional[str]:
     return result.output.split()[-1] if result.code == 0 else None
 
 
-def offers(name: str, wanted: str) -> List[str]:
+def offers(name: str, wanted: Optional[str]) -> List[str]:
     """The newest version on offer that begins as wanted; dnf compares, so it knows which."""
-    specs = [f"{name}-{wanted}{tail}" for tail in ("", "[.~+]*")]
+    specs = [f"{name}-{wanted}{tail}" for tail in ("", "[.~+]*")] if wanted else [name]
     query = ["dnf", "-q", "repoquery", "--latest-limit=1", "--qf", "%{version}-%{release}"]
     return must([*query, *specs], quiet=True).split()
 

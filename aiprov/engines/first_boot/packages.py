@@ -1,10 +1,10 @@
 """Packages: lists fetched, exact versions resolved from the repositories' metadata, holds."""
 
 import importlib
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from .commands import StepFailedError
-from .versions import satisfies
+from .versions import satisfies, upstream
 
 Step = Dict[str, Any]
 
@@ -29,9 +29,10 @@ def ensure_packages(step: Step) -> bool:
             manager.finish_interrupted()
             manager.remove(gone)
         return bool(gone)
+    packages = _levelled(manager, step["packages"])
     specs = [
         _spec(manager, item["name"], item["version"])
-        for item in step["packages"]
+        for item in packages
         if not _present(manager.installed(item["name"]), item["version"])
     ]
     if specs:
@@ -39,6 +40,34 @@ def ensure_packages(step: Step) -> bool:
         manager.install(specs)
     holds = [manager.hold(item["name"], item["hold"]) for item in step["packages"]]
     return bool(specs) or any(holds)
+
+
+def _levelled(manager: Any, packages: List[Step]) -> List[Step]:
+    """The packages, those of a set with the newest upstream version that all of it is offered in.
+
+    Raises ``StepFailedError`` where there is none.
+    """
+    sets = {}  # type: Dict[str, List[Step]]
+    for item in packages:
+        if item.get("together"):
+            sets.setdefault(item["together"], []).append(item)
+    versions = {name: _common(manager, name, members) for name, members in sets.items()}
+    return [{**p, "version": versions.get(p.get("together"), p["version"])} for p in packages]
+
+
+def _common(manager: Any, name: str, members: List[Step]) -> str:
+    offers = [
+        [upstream(offer) for offer in manager.offers(p["name"], p["version"]) if _fits(offer, p)]
+        for p in members
+    ]
+    for version in offers[0]:
+        if all(version in others for others in offers):
+            return version
+    raise StepFailedError(f"the packages of {name} are not on offer in one version")
+
+
+def _fits(offer: str, package: Step) -> bool:
+    return package["version"] is None or satisfies(offer, package["version"])
 
 
 def _present(version: Optional[str], wanted: Optional[str]) -> bool:

@@ -175,6 +175,21 @@ def test_apt_resolves_the_exact_version_from_metadata(answers):
     assert ran[-1] == ["apt-mark", "hold", "docker-ce"]
 
 
+def test_a_set_is_installed_at_the_newest_version_that_all_are_offered_in(answers):
+    table, ran = answers
+    table["dpkg-query"] = (1, "")
+    for name, versions in {"one": ("580.178", "580.95"), "two": ("580.95",)}.items():
+        rows = [f" {name} | {version}-1 | http://r ./ Packages" for version in versions]
+        table[f"apt-cache madison {name}"] = (0, "\n".join(rows) + "\n")
+    step = wanted_package()
+    step["packages"] = [
+        {"name": name, "version": "580", "hold": None, "together": "the driver"}
+        for name in ("one", "two")
+    ]
+    assert packages.ensure_packages(step)
+    assert next(argv for argv in ran if "install" in argv)[-2:] == ["one=580.95-1", "two=580.95-1"]
+
+
 def test_what_is_not_on_offer_is_said(answers):
     table, _ = answers
     table["dpkg-query"] = (1, "")
