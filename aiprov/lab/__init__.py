@@ -6,12 +6,14 @@ are ordinary ssh hosts with an ordinary Ansible inventory, so nothing else needs
 
 from aiprov.lab.access import boot_id, run_in, ssh_argv
 from aiprov.lab.build import HostSpec, down, remove_host, up
+from aiprov.lab.gpus import Gpus, gpus
 from aiprov.lab.handle import HostStatus, Lab, status
 from aiprov.lab.machine import missing_tools
 from aiprov.lab.pci import PciDevice
 from aiprov.lab.state import cache_directory, default_directory
 
 __all__ = [
+    "Gpus",
     "HostSpec",
     "HostStatus",
     "Lab",
@@ -20,6 +22,7 @@ __all__ = [
     "cache_directory",
     "default_directory",
     "down",
+    "gpus",
     "missing_tools",
     "remove_host",
     "run_in",

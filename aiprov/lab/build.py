@@ -12,9 +12,11 @@ from typing import Any
 from aiprov.errors import LabError
 from aiprov.lab import base, cgroups, daemon, inventory, limits, network, tree
 from aiprov.lab.access import wait_for
+from aiprov.lab.gpus import Gpus, is_gpu
 from aiprov.lab.machine import replace, require, require_root
 from aiprov.lab.pci import PciDevice
 from aiprov.lab.state import Folder, Host, Intent, Network, cache_directory, locked
+from aiprov.lab.vendor import Kind, served
 
 _NAME = "abcdefghijklmnopqrstuvwxyz0123456789-"
 _MOST = 240
@@ -22,14 +24,19 @@ _MOST = 240
 
 @dataclass(frozen=True, kw_only=True)
 class HostSpec:
-    """A host as it is wanted."""
+    """A host as it is wanted. ``gpus``: plain PCI devices, or what ``gpus("h200x8")`` makes."""
 
     name: str
     suite: str = "bookworm"
     python: bool = True
-    gpus: Sequence[PciDevice] = ()
+    gpus: Gpus | Sequence[PciDevice] = ()
     groups: Sequence[str] = ()
     variables: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def has(self) -> Gpus:
+        """Its devices, and what is broken about them."""
+        return self.gpus if isinstance(self.gpus, Gpus) else Gpus(devices=self.gpus)
 
 
 def up(
@@ -37,11 +44,13 @@ def up(
     directory: Path,
     *,
     variables: Mapping[str, Any] | None = None,
+    vendor: Sequence[Kind] = (),
     say: Callable[[str], object] = lambda text: None,
     boot_timeout: float = 120,
 ) -> None:
     """Bring these hosts up, next to those that the lab in this folder has already.
 
+    ``vendor``: the stand-in repositories that the new hosts use; those with GPUs use apt's always.
     May be called again: what is there and running is left alone, what is off is booted.
     """
     require()
@@ -54,13 +63,15 @@ def up(
         net = _foundation(folder, variables)
         known = {host.name for host in folder.read_hosts()}
         fresh = [spec for spec in wanted if spec.name not in known]
-        _register(folder, net, fresh)
+        kinds = list(vendor) or ["apt"] * any(_uses_stand_ins(spec, vendor) for spec in fresh)
+        served.serve(folder, kinds, say=say)
+        _register(folder, net, fresh, vendor)
         names = {spec.name: spec for spec in wanted}
 
         def begin(host: Host) -> None:
             spec = names[host.name]
             if not (folder.host(host.name) / "made").exists():
-                _make(folder, host, net, bases[spec.suite, spec.python], spec.gpus)
+                _make(folder, host, net, bases[spec.suite, spec.python], spec.has)
 
         chosen = [host for host in folder.read_hosts() if host.name in names]
         with ThreadPoolExecutor(max_workers=4) as workers:
@@ -89,6 +100,12 @@ def _check(wanted: Sequence[HostSpec]) -> None:
         if not name or not set(name) <= set(_NAME) or name[0] == "-" or len(name) > 63:
             raise LabError(
                 f"{name!r} is not a host name", hint="use lower-case letters, digits and hyphens"
+            )
+    for spec in wanted:
+        if not spec.python and any(is_gpu(device) for device in spec.has.devices):
+            raise LabError(
+                f"{spec.name}: simulated GPUs need a host with Python",
+                hint="leave python=False out: the programs that simulate them are written in it",
             )
     if len(set(names)) != len(names):
         raise LabError("two hosts of the lab have the same name")
@@ -119,7 +136,13 @@ def _foundation(folder: Folder, variables: Mapping[str, Any] | None) -> Network:
     return net
 
 
-def _register(folder: Folder, net: Network, specs: Iterable[HostSpec]) -> None:
+def _uses_stand_ins(spec: HostSpec, vendor: Sequence[Kind]) -> bool:
+    return bool(vendor) or any(is_gpu(device) for device in spec.has.devices)
+
+
+def _register(
+    folder: Folder, net: Network, specs: Iterable[HostSpec], vendor: Sequence[Kind]
+) -> None:
     used = {host.index for host in folder.read_hosts()}
     free = (index for index in range(_MOST) if index not in used)
     folder.journal.record(Intent("group", net.bridge))
@@ -133,21 +156,21 @@ def _register(folder: Folder, net: Network, specs: Iterable[HostSpec]) -> None:
             python=spec.python,
             machine=f"{net.bridge}-{index}",
             group=f"{net.bridge}/{index}",
-            groups=tuple(spec.groups),
+            groups=(*spec.groups, *[served.GROUP] * _uses_stand_ins(spec, vendor)),
             variables=tuple(spec.variables.items()),
         )
         folder.write_host(host)
 
 
-def _make(
-    folder: Folder, host: Host, net: Network, source: Path, gpus: Sequence[PciDevice]
-) -> None:
+def _make(folder: Folder, host: Host, net: Network, source: Path, has: Gpus) -> None:
     """The host's tree, from nothing or from a copy that was interrupted."""
     own = folder.tree(host.name)
     if own.exists():
         tree.remove(own)
     tree.copy(source, own)
-    tree.personalise(folder, host, net, gpus)
+    tree.personalise(folder, host, net, has)
+    if served.GROUP in host.groups:
+        served.lay(folder, own)
     (folder.host(host.name) / "made").touch()
 
 
@@ -213,6 +236,7 @@ def _remove_files(folder: Folder) -> None:
     named = (
         *(folder.key, folder.key.with_suffix(".pub"), folder.known_hosts, folder.ssh_config),
         *(folder.inventory, folder.password, folder.network_file, folder.variables),
+        folder.vendor,
         *folder.root.glob(".*.new"),
         *folder.root.glob("new_key*"),
     )

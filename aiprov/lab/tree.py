@@ -8,7 +8,8 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from aiprov.lab import pci, proxy
+from aiprov.lab import pci, proxy, simulated
+from aiprov.lab.gpus import Gpus, is_gpu
 from aiprov.lab.machine import call, replace, run
 from aiprov.lab.state import Folder, Host, Network
 
@@ -32,9 +33,7 @@ def copy(base: Path, tree: Path) -> None:
     run(["setpriv", "--pdeathsig=KILL", "cp", "-a", "--reflink=auto", f"{base}/.", str(tree)])
 
 
-def personalise(
-    folder: Folder, host: Host, network: Network, devices: Sequence[pci.PciDevice]
-) -> None:
+def personalise(folder: Folder, host: Host, network: Network, has: Gpus) -> None:
     """Everything in which this host differs from the base."""
     tree = folder.tree(host.name)
     password = folder.password.read_text(encoding="ascii").strip()
@@ -74,7 +73,9 @@ def personalise(
         keys.chmod(0o600)
     key = tree / "etc/ssh/ssh_host_ed25519_key"
     make_key(key, f"root@{host.name}")
-    _lab_unit(tree, devices)
+    _lab_unit(tree, has.devices)
+    if any(is_gpu(device) for device in has.devices):
+        simulated.lay(tree, has, (tree / "etc/machine-id").read_text(encoding="ascii").strip())
     if not may_lower_oom_scores(Path("/proc/self/status").read_text(encoding="ascii")):
         shutil.copy(_GUEST / "runc", tree / "usr/local/sbin/runc")
         (tree / "usr/local/sbin/runc").chmod(0o755)
