@@ -9,6 +9,9 @@ schema by ``containerd_config_version``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from aiprov import catalog
 from aiprov.catalog import ContainerdLine, OperatingSystem
 from aiprov.errors import UnsupportedError
@@ -51,8 +54,6 @@ def resources(vars: Vars, host: Facts, cluster: Cluster) -> list[Resource]:
     """
     os = catalog.operating_system(host.os_id, host.os_version)
     package = _package(vars, os)
-    versions = catalog.package_versions("containerd", package, os)
-    line = catalog.containerd_line(vars.containerd_version or versions.oldest)
     proxy = proxy_environment(
         vars.containerd_http_proxy, vars.containerd_https_proxy, vars.containerd_no_proxy
     )
@@ -63,15 +64,7 @@ def resources(vars: Vars, host: Facts, cluster: Cluster) -> list[Resource]:
         # Last before what needs them, so that one transaction installs them and Docker's.
         *_packages(vars, os, package),
         *_registries(vars),
-        File(
-            path=CONFIG,
-            content=Merge(format="toml", values=config(vars, line, _schema(vars, line))),
-            # `config dump` loads the file as the daemon does. 1.6.20, 1.7.24 and 2.1.9 were seen to
-            # refuse bad syntax, wrong types, a bad `disabled_plugins`, and (not 1.6) a schema that
-            # is too new. It does not refuse unknown keys, and neither does the daemon.
-            validate=("containerd", "--config", STAGED, "config", "dump"),
-            delivered_by=package if versions.brings_config else None,
-        ),
+        config_file(config(vars, installed_line(vars, os), schema(vars, os)), vars, os),
         # containerd has no setting for proxies, it reads its environment.
         *unit_proxy(UNIT, proxy),
         Service(
@@ -81,6 +74,27 @@ def resources(vars: Vars, host: Facts, cluster: Cluster) -> list[Resource]:
             restart_on=(CONFIG, *proxy_files(UNIT)),
         ),
     ]
+
+
+def config_file(values: Mapping[str, Any], vars: Vars, os: OperatingSystem) -> File:
+    """``config.toml`` with these keys: for this role, and for one that has keys of it too."""
+    package = _package(vars, os)
+    versions = catalog.package_versions("containerd", package, os)
+    return File(
+        path=CONFIG,
+        content=Merge(format="toml", values=values),
+        # `config dump` loads the file as the daemon does. 1.6.20, 1.7.24 and 2.1.9 were seen to
+        # refuse bad syntax, wrong types, a bad `disabled_plugins`, and (not 1.6) a schema that
+        # is too new. It does not refuse unknown keys, and neither does the daemon.
+        validate=("containerd", "--config", STAGED, "config", "dump"),
+        delivered_by=package if versions.brings_config else None,
+    )
+
+
+def installed_line(vars: Vars, os: OperatingSystem) -> ContainerdLine:
+    """The release line that the host has, or the oldest that it may have."""
+    versions = catalog.package_versions("containerd", _package(vars, os), os)
+    return catalog.containerd_line(vars.containerd_version or versions.oldest)
 
 
 def _package(vars: Vars, os: OperatingSystem) -> str:
@@ -95,9 +109,9 @@ def _package(vars: Vars, os: OperatingSystem) -> str:
     return "containerd"
 
 
-def _schema(vars: Vars, line: ContainerdLine) -> int:
-    """The schema to write. Raises ``UnsupportedError`` for one that this line cannot read."""
-    asked = vars.containerd_config_version
+def schema(vars: Vars, os: OperatingSystem) -> int:
+    """The schema of ``config.toml``. Raises ``UnsupportedError`` for one that is not read."""
+    line, asked = installed_line(vars, os), vars.containerd_config_version
     if asked is None:
         return line.schema
     if asked > line.schema:

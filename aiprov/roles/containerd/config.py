@@ -73,13 +73,13 @@ def _containerd(vars: Vars) -> dict[str, Any]:
     return {
         "default_runtime_name": vars.containerd_default_runtime,
         "runtimes": {
-            name: _runtime(runtime, vars.containerd_systemd_cgroup)
+            name: runtime_table(runtime, vars.containerd_systemd_cgroup)
             for name, runtime in runtimes.items()
         },
     }
 
 
-def _runtime(runtime: Runtime, systemd_cgroup: bool) -> dict[str, Any]:
+def runtime_table(runtime: Runtime, systemd_cgroup: bool) -> dict[str, Any]:
     """One runtime. Every one that runs runc's shim has to agree about who manages cgroups."""
     options: dict[str, Any] = {}
     if runtime.binary is not None:

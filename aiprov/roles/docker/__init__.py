@@ -9,6 +9,7 @@ unset again (``docker_config_extra`` with ``null`` removes one); lists are repla
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Mapping
 from typing import Any
 
 from aiprov import catalog
@@ -17,7 +18,6 @@ from aiprov.errors import UnsupportedError
 from aiprov.resources import (
     STAGED,
     Absent,
-    Argv,
     Directory,
     File,
     Merge,
@@ -56,11 +56,7 @@ def resources(vars: Vars, host: Facts, cluster: Cluster) -> list[Resource]:
         *_before_packages(vars),
         *_packages(vars, os),
         Directory(path="/etc/docker"),
-        File(
-            path=CONFIG,
-            content=Merge(format="json", values=daemon_json(vars)),
-            validate=_validate(vars, os),
-        ),
+        config_file(daemon_json(vars), vars, os),
         *_drop_ins(vars),
         Service(name="docker.socket", enabled=True, running=True),
         Service(
@@ -165,18 +161,25 @@ def _distribution_packages(vars: Vars, os: OperatingSystem) -> list[Resource]:
     ]
 
 
-def _validate(vars: Vars, os: OperatingSystem) -> Argv | None:
-    """How the staged daemon.json is checked before it is put in place.
+def config_file(values: Mapping[str, Any], vars: Vars, os: OperatingSystem) -> File:
+    """``daemon.json`` with these keys: for this role, and for one that has keys of it too.
 
     The daemon's own check came with 23.0; it finds unknown keys and wrong types, though not keys
     that the unit's flags give too (seen with 26.1.5). Before that there is nothing that would find
     more than that the text is JSON, which it is; a daemon that does not start gets its file back.
     """
+    checks = catalog.docker_has("validate", installed_version(vars, os))
+    return File(
+        path=CONFIG,
+        content=Merge(format="json", values=values),
+        validate=("dockerd", "--validate", "--config-file", STAGED) if checks else None,
+    )
+
+
+def installed_version(vars: Vars, os: OperatingSystem) -> str:
+    """The version that the host has, or the oldest that it may have."""
     package = "docker-ce" if vars.docker_source == "docker" else "docker.io"
-    version = vars.docker_version or catalog.package_versions("docker", package, os).oldest
-    if catalog.docker_has("validate", version):
-        return ("dockerd", "--validate", "--config-file", STAGED)
-    return None
+    return vars.docker_version or catalog.package_versions("docker", package, os).oldest
 
 
 def _drop_ins(vars: Vars) -> list[Resource]:
