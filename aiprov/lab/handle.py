@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from aiprov.lab import access, build, delay, faults, images
+from aiprov.lab import access, build, delay, faults, gpu_faults, images
 from aiprov.lab.build import HostSpec
 from aiprov.lab.machine import call
 from aiprov.lab.state import Folder, Host
+from aiprov.lab.vendor import Kind, served
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +81,14 @@ class Lab:
         specs: Sequence[HostSpec],
         *,
         variables: Mapping[str, Any] | None = None,
+        vendor: Sequence[Kind] = (),
         say: Callable[[str], object] = lambda text: None,
     ) -> None:
-        build.up(specs, self.directory, variables=variables, say=say)
+        build.up(specs, self.directory, variables=variables, vendor=vendor, say=say)
+
+    def publish_broken_driver(self, version: str) -> None:
+        """Put a version into the stand-in repositories whose modules build on no kernel."""
+        served.publish(self.folder, version)
 
     def down(self) -> None:
         build.down(self.directory)
@@ -143,6 +149,16 @@ class Lab:
 
     def apt_lock(self, name: str) -> AbstractContextManager[int]:
         return faults.apt_lock(self.directory, name)
+
+    def gpu_fault(
+        self, name: str, fault: gpu_faults.GpuFault, *, gpu: int = 0, code: int = 79
+    ) -> None:
+        """Break a simulated GPU of a running host: see ``gpu_faults``."""
+        gpu_faults.gpu_fault(self.directory, name, fault, gpu=gpu, code=code)
+
+    def hold_gpu(self, name: str, index: int = 0) -> AbstractContextManager[int]:
+        """For a while, a process works on a GPU; gives its id on the host."""
+        return gpu_faults.hold_gpu(self.directory, name, index)
 
     def import_image(
         self, name: str, engine: Literal["docker", "containerd"] = "docker", **wanted: Any

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiprov.lab.machine import replace
 from aiprov.lab.state import Folder, Host
+from aiprov.lab.vendor import served
 
 ROOT_GROUP = "lab"
 
@@ -42,6 +43,10 @@ def inventory_text(folder: Folder, hosts: Iterable[Host], shared: Mapping[str, A
     for group in sorted({group for host in hosts for group in host.groups}):
         lines += [f"    {group}:", "      hosts:"]
         lines += [f"        {host.name}: {{}}" for host in hosts if group in host.groups]
+        if group == served.GROUP:
+            lines.append("      vars:")
+            told = served.variables(folder).items()
+            lines += [f"        {key}: {json.dumps(value)}" for key, value in told]
     return "\n".join(lines) + "\n"
 
 

@@ -3,7 +3,8 @@
 Hosts have no route off the bridge. They ask this proxy, which serves Debian's archives as named in
 this machine's apt sources and nothing else. It keeps what it fetched, so a second host or a second
 lab installs from disk; it speaks https to the mirror where the machine does, so hosts need no
-certificates; and when the mirror is away it serves what it has.
+certificates; and when the mirror is away it serves what it has. The lab's own stand-in repositories
+are served at its own address.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from urllib.parse import urlsplit
 from aiprov.lab import daemon
 from aiprov.lab.sources import Source, debian, plain_http
 from aiprov.lab.state import Folder, locked
+from aiprov.lab.vendor import served
 
 PORT = 3142
 _FRESH = 300.0  # seconds for which an index is taken from disk without asking
@@ -98,6 +100,8 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     store: Store
+    own_address = ""  # as hosts write it
+    stand_ins: Path | None = None  # what the lab says of its own archives
 
     def do_GET(self) -> None:
         self._answer(with_body=True)
@@ -109,6 +113,10 @@ class Handler(BaseHTTPRequestHandler):
         self._refuse(403, "this proxy serves package archives only")
 
     def _answer(self, *, with_body: bool) -> None:
+        own = self._own_path()
+        if own is not None:
+            self._answer_own(own, with_body=with_body)
+            return
         if self.store.origin(self.path) is None:
             self._refuse(
                 403, f"not one of the lab's package archives: {urlsplit(self.path).netloc}"
@@ -126,6 +134,24 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(304)
             self.end_headers()
             return
+        self._send(body, headers, with_body=with_body)
+
+    def _own_path(self) -> str | None:
+        """The path of a request that is for this machine itself, and not to be passed on."""
+        if self.path.startswith("/"):
+            return self.path
+        prefix = f"http://{self.own_address}/"
+        return self.path[len(prefix) - 1 :] if self.path.startswith(prefix) else None
+
+    def _answer_own(self, path: str, *, with_body: bool) -> None:
+        """A file of the stand-in repositories. It has no date: what is published later is older."""
+        found = served.find(self.stand_ins, path) if self.stand_ins is not None else None
+        if found is None:
+            self._refuse(404, f"not in the lab's stand-in repositories: {path}")
+        else:
+            self._send(found, {}, with_body=with_body)
+
+    def _send(self, body: Path, headers: dict[str, str], *, with_body: bool) -> None:
         with body.open("rb") as content:
             self.send_response(200)
             self.send_header("Content-Length", str(os.fstat(content.fileno()).st_size))
@@ -193,7 +219,9 @@ def main(arguments: list[str]) -> int:
     if held is None:
         return 1
     archives = [source for suite in arguments[2:] for source in debian(suite)]
-    with server((folder.network().gateway, PORT), archives, Path(arguments[1])) as running:
+    own = (folder.network().gateway, PORT)
+    Handler.own_address, Handler.stand_ins = f"{own[0]}:{own[1]}", folder.vendor
+    with server(own, archives, Path(arguments[1])) as running:
         running.serve_forever()
     return 0
 

@@ -125,6 +125,7 @@ class Folder:
         self.proxy = root / "proxy"
         self.delay = root / "delay"
         self.variables = root / "variables.json"
+        self.vendor = root / "vendor.json"
 
     def host(self, name: str) -> Path:
         return self.hosts / name

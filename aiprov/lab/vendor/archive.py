@@ -1,0 +1,111 @@
+"""The stand-in repositories as a folder: built once for their definitions, kept in the cache.
+
+The folder is laid out by the vendors' host names (``nvidia.github.io/…``), so an address of a
+stand-in is the vendor's with the lab's gateway before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from aiprov.lab.state import cache_directory, locked
+from aiprov.lab.vendor import apt, signing
+from aiprov.lab.vendor.package import Package
+from aiprov.lab.vendor.packages import cuda, dcgm, driver_deb, kernel, rdma, toolkit
+from aiprov.lab.vendor.signing import SigningKey
+
+Kind = Literal["apt", "dnf", "docker"]
+
+CUDA = "developer.download.nvidia.com/compute/cuda/repos"
+TOOLKIT = "nvidia.github.io/libnvidia-container/stable"
+DOCKER = "download.docker.com"
+KERNELS = "kernels"
+DEBIANS = ("debian12", "debian13")
+UBUNTUS = ("ubuntu2204", "ubuntu2404", "ubuntu2604")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """A built set of repositories: its folder, and the public key that signed it (armoured)."""
+
+    folder: Path
+    key: str
+
+
+def ensure(
+    kind: Kind, *, broken: Iterable[str] = (), say: Callable[[str], object] = lambda text: None
+) -> Archive:
+    """The repositories of a kind, built if this machine does not have them yet.
+
+    ``broken`` are versions of the driver to publish beside the others whose modules never build.
+    Raises ``LabError`` where a tool is missing or fails.
+    """
+    home = cache_directory() / "vendor"
+    home.mkdir(parents=True, exist_ok=True)
+    key = signing.key(home / "key")
+    wanted = tuple(sorted(set(broken)))
+    place = home / f"{kind}-{_recipe(kind, wanted, key)}"
+    with locked(home / f".{kind}.lock"):
+        if not place.exists():
+            say(f"building the stand-in {kind} repositories: seconds, once on this machine")
+            scratch = home / f".{kind}.building"
+            if scratch.exists():
+                shutil.rmtree(scratch)
+            scratch.mkdir()
+            _build(kind, scratch, wanted, key)
+            scratch.rename(place)
+    return Archive(folder=place, key=key.armoured)
+
+
+def apt_packages(os: str, broken: tuple[str, ...] = ()) -> list[Package]:
+    """All that NVIDIA's CUDA repository holds for an OS (``debian12``)."""
+    family: driver_deb.Family = "debian" if os in DEBIANS else "ubuntu"
+    return [
+        *driver_deb.packages(family, broken),
+        *cuda.deb_packages(),
+        *dcgm.deb_packages(),
+        *rdma.deb_packages(),
+    ]
+
+
+def _recipe(kind: Kind, broken: tuple[str, ...], key: SigningKey) -> str:
+    """A hash of all that the result depends on: the definitions are code, so of the code too."""
+    own = Path(__file__).resolve().parent
+    digest = hashlib.sha256(json.dumps([kind, broken, key.fingerprint, kernel.running()]).encode())
+    catalog = own.parents[1] / "catalog" / "data" / "nvidia.toml"
+    for path in sorted((*own.rglob("*"), *(own.parent / "simulated").glob("*.py"), catalog)):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _build(kind: Kind, folder: Path, broken: tuple[str, ...], key: SigningKey) -> None:
+    try:
+        if kind == "apt":
+            _build_apt(folder, broken, key)
+        elif kind == "dnf":
+            from aiprov.lab.vendor import dnf
+
+            dnf.build(folder, broken, key)
+        else:
+            from aiprov.lab.vendor import docker
+
+            docker.build(folder, key)
+    finally:
+        signing.rest(key)
+
+
+def _build_apt(folder: Path, broken: tuple[str, ...], key: SigningKey) -> None:
+    for systems in (DEBIANS, UBUNTUS):
+        first = folder / CUDA / systems[0] / "x86_64"
+        apt.write_flat(first, map(apt.entry, apt_packages(systems[0], broken)), key)
+        for other in systems[1:]:
+            (folder / CUDA / other).symlink_to(systems[0])
+    apt.write_flat(folder / TOOLKIT / "deb" / "amd64", map(apt.entry, toolkit.deb_packages()), key)
+    apt.write_flat(folder / KERNELS, map(apt.entry, kernel.packages()), key)

@@ -1,0 +1,115 @@
+"""A lab's stand-in repositories: what its gateway serves, and what its hosts are told of it.
+
+The lab remembers in its folder which archives it serves; the proxy looks there at every request, so
+what is published later is there at the next ``apt-get update``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from aiprov.errors import LabError
+from aiprov.lab.machine import replace
+from aiprov.lab.state import Folder, Network
+from aiprov.lab.vendor import archive
+from aiprov.lab.vendor.archive import Kind
+
+GROUP = "stand_ins"
+"""The inventory's group of the hosts that use the stand-ins."""
+_KEYRING = "usr/share/keyrings/aiprov-lab-stand-ins.asc"
+
+
+def serve(
+    folder: Folder,
+    kinds: Iterable[Kind],
+    *,
+    broken: Iterable[str] = (),
+    say: Callable[[str], object] = lambda text: None,
+) -> None:
+    """Serve archives of these kinds, beside those that the lab serves already.
+
+    ``broken``: versions of the driver whose modules never build, published from now on.
+    """
+    told = _told(folder)
+    faults = tuple(sorted({*told["broken"], *broken}))
+    wanted = [*told["archives"], *(kind for kind in kinds if kind not in told["archives"])]
+    made = {kind: archive.ensure(kind, broken=faults, say=say) for kind in wanted}
+    if made:
+        document = {
+            "archives": {kind: str(one.folder) for kind, one in made.items()},
+            "broken": list(faults),
+            "key": next(iter(made.values())).key,
+        }
+        replace(folder.vendor, json.dumps(document, sort_keys=True))
+
+
+def publish(folder: Folder, version: str) -> None:
+    """Add a version of the driver whose modules never build.
+
+    Raises ``LabError`` where the lab serves none.
+    """
+    told = _told(folder)
+    if not told["archives"]:
+        raise LabError(
+            "this lab serves no stand-in repositories", hint="bring it up with vendor, or with GPUs"
+        )
+    serve(folder, (), broken=(version,))
+
+
+def variables(folder: Folder) -> dict[str, Any]:
+    """What roles are told, so that they use the stand-ins: variables of the inventory's group."""
+    told = _told(folder)
+    if not told["archives"]:
+        return {}
+    base, key = address(folder.network()), told["key"]
+    places = {
+        "nvidia_driver": archive.CUDA,
+        "nvidia_container_toolkit": archive.TOOLKIT,
+    }
+    if "docker" in told["archives"]:
+        places["containerd"] = archive.DOCKER
+    found: dict[str, Any] = {}
+    for role, place in places.items():
+        found[f"{role}_repository_url"] = f"{base}/{place}"
+        found[f"{role}_repository_key"] = key
+    return found
+
+
+def address(network: Network) -> str:
+    """Where hosts find the archives."""
+    from aiprov.lab.proxy import PORT
+
+    return f"http://{network.gateway}:{PORT}"
+
+
+def lay(folder: Folder, tree: Path) -> None:
+    """Tell a host's apt where headers of its kernel are: no other archive has them."""
+    source = (
+        f"Types: deb\nURIs: {address(folder.network())}/{archive.KERNELS}/\nSuites: /\n"
+        f"Signed-By: /{_KEYRING}\n"
+    )
+    files = {_KEYRING: _told(folder)["key"], "etc/apt/sources.list.d/aiprov-lab.sources": source}
+    for name, text in files.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(text, encoding="utf-8")
+
+
+def find(listing: Path, path: str) -> Path | None:
+    """The file that a path on the gateway names, in the archives that a lab lists; or None."""
+    if not listing.exists() or ".." in path or "%2e" in path.lower():
+        return None
+    told = json.loads(listing.read_text(encoding="utf-8"))
+    for folder in told["archives"].values():
+        place = Path(folder) / path.lstrip("/")
+        if place.is_file():
+            return place
+    return None
+
+
+def _told(folder: Folder) -> dict[str, Any]:
+    if not folder.vendor.exists():
+        return {"archives": {}, "broken": [], "key": ""}
+    return dict(json.loads(folder.vendor.read_text(encoding="utf-8")))
