@@ -1,0 +1,204 @@
+"""The GPUs themselves: all there, on a full link, without memory errors and Xids."""
+
+from __future__ import annotations
+
+import re
+
+from aiprov.catalog.xids import Severity, xid
+from aiprov.doctor.findings import Answers, Finding, Unseen
+from aiprov.doctor.observed import Observed
+from aiprov.doctor.reading import Log, Reading, gpus, loaded, log, owned, readings
+
+_XID = re.compile(r"NVRM: Xid \((?:PCI:)?([0-9A-Fa-f:.]+)[^)]*\): (\d{1,4})\b")
+_FALLEN = r"GPU has fallen off the bus|GPU is lost"
+_RECOVERY = re.compile(r"\(([A-Za-z0-9 ]+)\)\s*$")
+
+EXAMINE = "drain the host, reset the GPU (nvidia-smi --gpu-reset -i BUS_ID) or reboot"
+
+
+def smi(seen: Observed) -> Answers:
+    """nvidia-smi hangs or fails though the driver is loaded."""
+    said = seen.ran("smi")
+    if not loaded(seen) or owned(seen) or said.ok:
+        return
+    if said.missing:
+        yield Finding(
+            severity="warning",
+            cause="the driver is loaded, and nvidia-smi is not installed",
+            evidence=said.ending(1),
+            remedy="install the user part of the driver (nvidia-utils, nvidia-driver-cuda, "
+            "libnvidia-compute)",
+        )
+        yield Unseen(what="memory errors and the fabric", why="there is no nvidia-smi")
+    elif said.rc is None:
+        found = log(seen)
+        lines = found.quote(found.with_any(r"NVRM: Xid", _FALLEN, r"GSP"), 2) if found else ()
+        yield Finding(
+            severity="problem",
+            cause="nvidia-smi hangs: a GPU or its driver does not answer",
+            evidence=(*said.ending(), *lines),
+            remedy="look at the Xids, keep nvidia-bug-report.sh's output, and power-cycle the "
+            "host: a process that waits for a GPU cannot be ended",
+        )
+    else:
+        yield _smi_failed(seen)
+
+
+def _smi_failed(seen: Observed) -> Finding:
+    said = seen.ran("smi")
+    text = " ".join(said.lines)
+    if "mismatch" in text:
+        cause = "nvidia-smi fails: its library is of another version than the loaded module"
+        remedy = "reload the module or reboot; aiprov apply with role nvidia_driver keeps them one"
+    elif "No devices were found" in text:
+        cause = "the driver is loaded and finds no GPU that it can start"
+        remedy = "the kernel log says why (RmInitAdapter); power-cycle, check the driver's flavour"
+    else:
+        cause = "nvidia-smi fails"
+        remedy = "look at the kernel log; where the GPU is lost, power-cycle the host"
+    found = log(seen)
+    lines = found.quote(found.with_any(r"RmInitAdapter", r"API mismatch", _FALLEN)) if found else ()
+    return Finding(
+        severity="problem", cause=cause, evidence=(*said.ending(), *lines), remedy=remedy
+    )
+
+
+def count(seen: Observed) -> Answers:
+    """PCI, the driver and nvidia-smi do not count the same GPUs."""
+    if not loaded(seen) or owned(seen):
+        return
+    expected = {item.address.lower() for item in gpus(seen)}
+    driver = {name.lower() for name in seen.names("/proc/driver/nvidia/gpus")}
+    said = seen.ran("gpus")
+    listed = [line for line in said.out.splitlines() if re.match(r"GPU \d+:", line)]
+    broken = [line for line in said.lines if "Unable to determine" in line or "is lost" in line]
+    short_smi = said.ok and len(listed) < len(expected)
+    missing = sorted(expected - driver)
+    if not missing and not short_smi and not broken:
+        return
+    gone = f": {', '.join(missing)}" if missing else ""
+    yield Finding(
+        severity="problem",
+        cause=f"of {len(expected)} GPUs on the PCI bus the driver has "
+        f"{len(expected) - len(missing)} and nvidia-smi shows {len(listed)}{gone}",
+        evidence=(
+            f"/sys/bus/pci/devices: {', '.join(sorted(expected))}",
+            f"/proc/driver/nvidia/gpus: {', '.join(sorted(driver)) or 'empty'}",
+            f"nvidia-smi -L: {len(listed)} GPUs",
+            *(said.quote(line) for line in broken),
+        ),
+        remedy="look at the kernel log for these addresses (RmInitAdapter, Xid 79); power-cycle "
+        "the host; a GPU that stays away must be reseated or replaced",
+    )
+
+
+def link(seen: Observed) -> Answers:
+    """A GPU's PCIe link is narrower or slower than the GPU can."""
+    narrow, slow = [], []
+    for item in gpus(seen):
+        place = f"/sys/bus/pci/devices/{item.address}"
+        width, speed = seen.text(f"{place}/max_link_width"), seen.text(f"{place}/max_link_speed")
+        most = int(width) if width.isascii() and width.isdigit() and len(width) < 4 else 0
+        if item.link_width and item.link_width < most:
+            narrow.append(f"{place}: current_link_width {item.link_width}, max_link_width {most}")
+        fastest = re.match(r"\d+(?:\.\d+)?", speed)
+        if item.link_speed and fastest and item.link_speed < float(fastest[0]):
+            slow.append(f"{place}: current_link_speed {item.link_speed:g} GT/s, max_link_speed "
+                        f"{float(fastest[0]):g} GT/s")  # fmt: skip
+    if narrow:
+        yield Finding(
+            severity="problem",
+            cause=f"the PCIe link of {_some(narrow)} is narrower than the GPU can",
+            evidence=tuple(narrow),
+            remedy="is the slot that wide (dmidecode -t slot, the machine's manual)? If so reseat "
+            "the GPU or its riser; a link that stays narrow is a hardware fault",
+        )
+    if slow:
+        yield Finding(
+            severity="note",
+            cause=f"the PCIe link of {_some(slow)} is slower than the GPU can",
+            evidence=tuple(slow),
+            remedy="idle GPUs lower their link's speed: look again under load; then it is the "
+            "slot, a riser or the firmware's setting",
+        )
+
+
+def _some(items: list[str]) -> str:
+    return "1 GPU" if len(items) == 1 else f"{len(items)} GPUs"
+
+
+def memory(seen: Observed) -> Answers:
+    """Memory errors: rows that wait to be remapped, that could not be, uncorrectable errors."""
+    pending, failed, errors, recovery = [], [], [], []
+    for item in readings(seen):
+        name = item.path[-1]
+        if name in ("Pending", "Pending Page Blacklist") and item.value == "Yes":
+            pending.append(item)
+        elif name in ("Remapping Failure Occurred", "SRAM Threshold Exceeded"):
+            failed += [item] if item.value == "Yes" else []
+        elif _uncorrected(item):
+            errors.append(item)
+        elif name == "GPU Recovery Action" and item.value not in ("None", "N/A", ""):
+            recovery.append(item)
+    for severity, cause, items, remedy in (
+        ("problem", "memory rows could not be replaced, or the SRAM has too many errors", failed,
+         "replace the GPU: run dcgmi diag -r 3 or the vendor's field diagnostic for the return"),
+        ("problem", "the driver asks for a recovery of the GPU", recovery, EXAMINE),
+        ("problem", "memory rows wait to be replaced, which a reset does", pending, EXAMINE),
+        ("warning", "uncorrectable memory errors since the driver was loaded", errors,
+         f"{EXAMINE}; look at the Xids 48, 63, 64, 94 and 95"),
+    ):  # fmt: skip
+        if items:
+            yield Finding(
+                severity=severity,  # type: ignore[arg-type]
+                cause=cause, evidence=tuple(item.quoted for item in items), remedy=remedy,
+            )  # fmt: skip
+
+
+def _uncorrected(item: Reading) -> bool:
+    wanted = item.path[:2] == ("ECC Errors", "Volatile") and "Uncorrectable" in item.path[-1]
+    return wanted and item.value.isascii() and item.value.isdigit() and item.value.strip("0") != ""
+
+
+def xids(seen: Observed) -> Answers:
+    """What the driver reported in the kernel log since the host started."""
+    found = log(seen)
+    if found is None:
+        why = "a container has no kernel log of its own" if seen.contained else (
+            "it takes root, or a group such as adm" if not seen.root
+            else "; ".join(seen.ran("dmesg").ending(1))
+        )  # fmt: skip
+        yield Unseen(what="the kernel log (Xids, refused modules)", why=why)
+        return
+    by_code: dict[int, list[str]] = {}
+    for entry in found.entries:
+        if match := _XID.search(entry):
+            by_code.setdefault(int(match[2]), []).append(entry)
+    for code, entries in sorted(by_code.items()):
+        yield _xid(code, tuple(entries), found)
+    fallen = found.with_any(_FALLEN)
+    if fallen and 79 not in by_code:
+        yield Finding(
+            severity="problem",
+            cause="a GPU has fallen off the bus",
+            evidence=found.quote(fallen),
+            remedy="power-cycle the machine; where it comes back, reseat or replace the GPU",
+        )
+
+
+def _xid(code: int, entries: tuple[str, ...], found: Log) -> Finding:
+    row = xid(code)
+    where = sorted({match[1] for entry in entries if (match := _XID.search(entry))})
+    severity: Severity = row.severity if row else "warning"
+    meaning = row.meaning if row else "not documented by NVIDIA"
+    remedy = row.text if row else "keep nvidia-bug-report.sh's output and contact NVIDIA"
+    last = _RECOVERY.search(entries[-1].strip())
+    if code == 154 and last:
+        severity = "note" if last[1] == "None" else "problem"
+        meaning = f"the GPU's recovery action is now: {last[1]}"
+    return Finding(
+        severity=severity,
+        cause=f"Xid {code} on {', '.join(where)}: {meaning}",
+        evidence=found.quote(entries),
+        remedy=remedy,
+    )
