@@ -78,6 +78,15 @@ class Job:
         return wanted(self.settings, facts, self.cluster)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """What an instance boots: OS and version (``debian-12``), architecture, its GPUs."""
+
+    system: str
+    architecture: str = "x86_64"
+    gpus: tuple[str, ...] = ()
+
+
 # ---------------------------------------------------------------- the verbs
 
 
@@ -131,19 +140,20 @@ def render_ansible(request: Request, role: str, host: str) -> str:
 def cloud_init(
     request: Request,
     host: str,
-    system: str,
-    architecture: str,
+    image: Image,
     *,
     compressed: bool,
     allow_secrets: bool,
 ) -> tuple[bytes, str]:
     """User-data for a host's first boot, and what to know of its size."""
+    from aiprov.catalog.models import pci_id
     from aiprov.engines.cloud_init import gzipped, render, size_report
     from aiprov.engines.cloud_init.image import pristine
 
     job = _one_job(request, host, None)
-    image = pristine(system, architecture, name=host)
-    text = render(job.wants(image).desired, image, allow_secrets=allow_secrets)
+    gpus = [pci_id(word) for word in image.gpus]
+    facts = pristine(image.system, image.architecture, name=host, gpus=gpus)
+    text = render(job.wants(facts).desired, facts, allow_secrets=allow_secrets)
     return gzipped(text) if compressed else text.encode(), str(size_report(text))
 
 

@@ -75,9 +75,14 @@ def asked(host: Facts, settings: Settings) -> Asked:
 
 
 def kernels(host: Facts, driver: Any) -> tuple[str, ...]:
-    """The kernels that need modules: those asked for, else the running one and the next."""
+    """The kernels that need modules: those asked for, else the running one and the next.
+
+    None for an image that has never booted.
+    """
     wanted = _of(driver, "nvidia_driver_kernels")
-    return tuple(wanted) if wanted else tuple(dict.fromkeys((host.kernel, host.next_kernel)))
+    if wanted:
+        return tuple(wanted)
+    return tuple(dict.fromkeys(filter(None, (host.kernel, host.next_kernel))))
 
 
 def _of(vars: Any, name: str) -> Any:

@@ -176,17 +176,26 @@ def render(engine: str, role: str, host: str, **flags: Any) -> int:
 @click.option("--os", "system", required=True, metavar="ID-VERSION",
               help="The image's OS: debian-12, ubuntu-24.04, rocky-9 …")  # fmt: skip
 @click.option("--arch", default="x86_64", show_default=True, help="The image's architecture.")
+@click.option("--gpu", "gpus", multiple=True, metavar="ID|MODEL",
+              help="A GPU that the instance has. Several times for several.")  # fmt: skip
 @click.option("--gzip", "compressed", is_flag=True, help="Compress, for tight user-data limits.")
 @click.option("--allow-secrets", is_flag=True, help="Write secret values into the user-data.")
 @with_flags(INVENTORY, ROLES)
 def cloud_init(
-    host: str, system: str, arch: str, compressed: bool, allow_secrets: bool, **flags: Any
+    host: str,
+    system: str,
+    arch: str,
+    gpus: tuple[str, ...],
+    compressed: bool,
+    allow_secrets: bool,
+    **flags: Any,
 ) -> int:
     """Print user-data that brings an instance to a host's roles at its first boot."""
     from aiprov import app
 
+    image = app.Image(system=system, architecture=arch, gpus=gpus)
     user_data, size = app.cloud_init(
-        request_of(**flags), host, system, arch, compressed=compressed, allow_secrets=allow_secrets
+        request_of(**flags), host, image, compressed=compressed, allow_secrets=allow_secrets
     )
     sys.stdout.buffer.write(user_data)
     click.echo(size, err=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiprov.catalog import operating_system
 from aiprov.errors import UsageError
-from aiprov.survey.facts import Facts
+from aiprov.survey.facts import Facts, PciDevice
 
 
-def pristine(system: str, architecture: str, *, name: str) -> Facts:
+def pristine(system: str, architecture: str, *, name: str, gpus: Sequence[str] = ()) -> Facts:
     """The facts of an image of that OS (``debian-12``), for the inventory's host of that name.
 
-    Only what an image decides is in it: no devices, no network, no memory, no Secure Boot. Raises
-    ``UsageError`` for a word that names no OS, ``UnsupportedError`` for an OS that has no row.
+    Only what an image decides is in it: no network, no memory, no Secure Boot, and of devices the
+    ``gpus`` (PCI ids) that the instance is going to have. Raises ``UsageError`` for a word that names no OS, ``UnsupportedError`` for an OS that has no row.
     """
     os_id, _, version = system.partition("-")
     if not os_id or not version:
@@ -31,4 +33,11 @@ def pristine(system: str, architecture: str, *, name: str) -> Facts:
         boot_id="",
         cpus=0,
         memory_bytes=0,
+        pci_devices=tuple(_gpu(number, pci_id) for number, pci_id in enumerate(gpus, 1)),
     )
+
+
+def _gpu(number: int, pci_id: str) -> PciDevice:
+    vendor, _, device = pci_id.partition(":")
+    address = f"0000:{number:02x}:00.0"
+    return PciDevice(address=address, vendor=vendor, device=device, class_code="030200")
