@@ -8,7 +8,7 @@ _STRINGS, _PROGBITS = 3, 1
 
 
 def kernel_object(**info: str) -> bytes:
-    """A relocatable ELF file with these fields in ``.modinfo``: ``name``, ``version``, ``license``."""
+    """A relocatable ELF file with these fields in ``.modinfo``: name, version, license."""
     modinfo = b"".join(f"{key}={value}".encode() + b"\0" for key, value in info.items())
     names = b"\0.modinfo\0.shstrtab\0"
     first = 64

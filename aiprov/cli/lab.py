@@ -25,28 +25,36 @@ def lab() -> None:
 
 
 @lab.command()
-@click.argument("hosts", nargs=-1, metavar="[NAME[:SUITE]]...")
+@click.argument("hosts", nargs=-1, metavar="[NAME[:SUITE[:GPUS]]]...")
 @click.option("-n", "--number", type=click.IntRange(1, 240), help="So many hosts: lab1, lab2 …")
 @click.option("--suite", type=click.Choice(["bookworm", "trixie"]), default="bookworm",
               show_default=True, help="Debian 12 or 13, where a host does not say.")  # fmt: skip
+@click.option(
+    "--gpus",
+    metavar="MODELxN[+...][,FAULT...]",
+    default="",
+    help="Simulated GPUs, where a host does not say: h200x8, h100x4+l40sx2,xid=79@0.",
+)
 @click.option("--group", "groups", multiple=True, help="Put the hosts into this inventory group.")
 @_DIRECTORY
 def up(
     hosts: tuple[str, ...],
     number: int | None,
     suite: str,
+    gpus: str,
     groups: tuple[str, ...],
     directory: str | None,
 ) -> None:
-    """Bring hosts up, and write an inventory for them."""
+    """Bring hosts up, and write an inventory for them.
+
+    GPUS are simulated: MODEL is a short name of the catalog (h200, a100-80gb) or a PCI id; faults
+    are missing=N, narrow=GPU, xid=CODE@GPU and nouveau. So gpu1:trixie:h200x8 is one host.
+    """
     from aiprov.lab.build import HostSpec
 
     count = number if hosts or number else 1
     names = [*hosts, *(f"lab{one + 1}" for one in range(count or 0))]
-    specs = []
-    for word in names:
-        name, _, own = word.partition(":")
-        specs.append(HostSpec(name=name, suite=own or suite, groups=groups))
+    specs = [HostSpec.named(word, suite=suite, hardware=gpus, groups=groups) for word in names]
     _lab(directory).up(specs, say=lambda text: click.echo(text, err=True))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from aiprov.errors import LabError
 from aiprov.lab import base, cgroups, daemon, inventory, limits, network, tree
 from aiprov.lab.access import wait_for
-from aiprov.lab.gpus import Gpus, is_gpu
+from aiprov.lab.gpus import Gpus, gpus, is_gpu
 from aiprov.lab.machine import replace, require, require_root
 from aiprov.lab.pci import PciDevice
 from aiprov.lab.state import Folder, Host, Intent, Network, cache_directory, locked
@@ -32,6 +32,23 @@ class HostSpec:
     gpus: Gpus | Sequence[PciDevice] = ()
     groups: Sequence[str] = ()
     variables: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def named(
+        cls, text: str, *, suite: str = "bookworm", hardware: str = "", groups: Sequence[str] = ()
+    ) -> HostSpec:
+        """The host of ``NAME[:SUITE[:GPUS]]``; ``suite`` and ``hardware`` where it leaves them out.
+
+        Raises ``LabError`` for GPUs that make no sense.
+        """
+        name, own_suite, own_gpus = (*text.split(":", 2), "", "")[:3]
+        wanted = own_gpus or hardware
+        return cls(
+            name=name,
+            suite=own_suite or suite,
+            gpus=gpus(wanted) if wanted else (),
+            groups=groups,
+        )
 
     @property
     def has(self) -> Gpus:

@@ -8,6 +8,7 @@ packages. They find what the host has in ``gpus.json``, which is written here fr
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ COMMANDS = ("modprobe", "rmmod", "insmod", "lsmod", "dmesg")
 _HERE = Path(__file__).parent
 _PROGRAMS = ("modules", "boot", "fault")
 _LIBRARIES = ("simulated_gpus", "nvidia_driver", "nvidia_mig", "nvidia_table")
+_OF_KERNEL = ("modules.builtin", "modules.builtin.modinfo", "modules.order")
+"""What a kernel's package lays beside its modules: without it depmod and lspci complain."""
 
 _PRODUCTS: Mapping[str, tuple[str, int]] = {
     "10de:1db1": ("Tesla V100-SXM2-16GB", 16384),
@@ -66,6 +69,10 @@ def lay(tree: Path, has: Gpus, machine: str) -> None:
         (tree / "usr/local/sbin" / name).symlink_to(f"/{HOME}/modules.py")
     text = json.dumps(document(has, machine), indent=1, sort_keys=True)
     (home / "gpus.json").write_text(f"{text}\n", encoding="utf-8")
+    kernel = tree / "lib/modules" / os.uname().release
+    kernel.mkdir(parents=True, exist_ok=True)
+    for name in _OF_KERNEL:
+        (kernel / name).touch()
     unit = tree / "etc/systemd/system" / UNIT
     shutil.copy(_HERE / UNIT, unit)
     (unit.parent / "sysinit.target.wants" / UNIT).symlink_to(f"../{UNIT}")
