@@ -13,7 +13,8 @@ def pristine(system: str, architecture: str, *, name: str, gpus: Sequence[str] =
     """The facts of an image of that OS (``debian-12``), for the inventory's host of that name.
 
     Only what an image decides is in it: no network, no memory, no Secure Boot, and of devices the
-    ``gpus`` (PCI ids) that the instance is going to have. Raises ``UsageError`` for a word that names no OS, ``UnsupportedError`` for an OS that has no row.
+    ``gpus`` (PCI ids) that the instance is going to have. Raises ``UsageError`` for a word that
+    names no OS, ``UnsupportedError`` for an OS that has no row.
     """
     os_id, _, version = system.partition("-")
     if not os_id or not version:
