@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 
 from aiprov.catalog import Row, _numbers, _rows
 from aiprov.errors import CatalogError
@@ -31,6 +32,7 @@ class Toolkit(Row):
         return int(self.version.partition(".")[0])
 
 
+@cache
 def toolkits() -> tuple[Toolkit, ...]:
     """All CUDA toolkits, oldest first."""
     return _rows(Toolkit, "cuda", "toolkit")

@@ -168,6 +168,7 @@ def branch(version: str) -> Branch:
     )
 
 
+@cache
 def support(architecture: str) -> GpuSupport:
     """What drives an architecture. Raises ``CatalogError`` for one without a row."""
     for row in _rows(GpuSupport, "nvidia", "architecture"):
@@ -178,11 +179,13 @@ def support(architecture: str) -> GpuSupport:
     )
 
 
+@cache
 def open_only_since() -> int:
     """The first branch without proprietary modules."""
     return min(int(row.branch) for row in _rows(OpenOnly, "nvidia", "open_only"))
 
 
+@cache
 def least_driver(pci_id: str) -> str | None:
     """The driver version that a GPU model needs beyond what its architecture does."""
     for row in _rows(ModelMinimum, "nvidia", "minimum"):
@@ -194,11 +197,12 @@ def least_driver(pci_id: str) -> str | None:
 def kernel_limits(name: str, kernel: str) -> tuple[KernelLimit, ...]:
     """The limits of a branch that a kernel (``uname -r``) is subject to."""
     line = kernel_line(kernel)
-    return tuple(
-        row
-        for row in _rows(KernelLimit, "nvidia", "kernel")
-        if row.branch == name and line >= _numbers(row.kernel)
-    )
+    return tuple(row for row in _limits(name) if line >= _numbers(row.kernel))
+
+
+@cache
+def _limits(name: str) -> tuple[KernelLimit, ...]:
+    return tuple(row for row in _rows(KernelLimit, "nvidia", "kernel") if row.branch == name)
 
 
 def kernel_line(kernel: str) -> tuple[int, ...]:
@@ -219,9 +223,14 @@ def faults(name: str, version: str | None) -> tuple[Fault, ...]:
     at = _numbers(version or branch(name).latest or "0")
     return tuple(
         row
-        for row in _rows(Fault, "nvidia", "fault")
+        for row in _faults()
         if row.branch == name and _numbers(row.since) <= at <= _numbers(row.until)
     )
+
+
+@cache
+def _faults() -> tuple[Fault, ...]:
+    return _rows(Fault, "nvidia", "fault")
 
 
 @cache
@@ -237,11 +246,7 @@ def package_sets(os: OperatingSystem) -> tuple[PackageSet, ...]:
 def header_packages(os: OperatingSystem, kernels: tuple[str, ...]) -> tuple[str, ...]:
     """What building modules for these kernels takes; without kernels, the tools alone."""
     found: list[str] = []
-    rows = [
-        row
-        for row in _rows(Headers, "driver_packages", "headers")
-        if os.id in row.os and os.version in (row.os_versions or [os.version])
-    ]
+    rows = _headers(os)
     for kernel in kernels or ("",):
         row = next(
             row for row in rows if kernel.endswith(row.suffix) and (kernel or not row.suffix)
@@ -250,14 +255,28 @@ def header_packages(os: OperatingSystem, kernels: tuple[str, ...]) -> tuple[str,
     return tuple(dict.fromkeys(found))
 
 
+@cache
+def _headers(os: OperatingSystem) -> tuple[Headers, ...]:
+    return tuple(
+        row
+        for row in _rows(Headers, "driver_packages", "headers")
+        if os.id in row.os and os.version in (row.os_versions or [os.version])
+    )
+
+
 def flavour(os: OperatingSystem, kernel: str) -> str | None:
     """The flavour of an Ubuntu kernel as its meta packages name it: ``generic-hwe-24.04``.
 
     ``None`` for kernels that Ubuntu has no signed modules for.
     """
     name = kernel.rpartition("-")[2]
-    for row in _rows(Flavour, "driver_packages", "flavour"):
-        if row.os_version == os.version and name in row.names:
+    for row in _flavours():
+        if (os.id, os.version) == ("ubuntu", row.os_version) and name in row.names:
             newer = kernel_line(kernel) > _numbers(row.kernel)
             return (row.newer if newer else row.own).format(flavour=name)
     return None
+
+
+@cache
+def _flavours() -> tuple[Flavour, ...]:
+    return _rows(Flavour, "driver_packages", "flavour")

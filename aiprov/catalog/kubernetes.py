@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from difflib import get_close_matches
+from functools import cache
 
 from aiprov.catalog import Row, _numbers, _rows
 from aiprov.errors import CatalogError
@@ -30,6 +31,7 @@ class KubernetesLine(Row):
         )
 
 
+@cache
 def lines() -> tuple[KubernetesLine, ...]:
     """All minor versions, oldest first."""
     return _rows(KubernetesLine, "kubernetes", "line")

@@ -40,7 +40,7 @@ def made_of(asks: Question, picked: Candidate) -> Driver:
 
 def _replaced(asks: Question, row: Branch, item: PackageSet) -> tuple[str, ...]:
     """Every name of another branch, kind of modules or source that this one does not have too."""
-    own = {*_all_names(asks, row, item), *item.shared}
+    own = {*_all_names(asks, row, item, objections.exact(asks)), *item.shared}
     others: dict[str, None] = {}
     for other in drivers.package_sets(asks.asked.os):
         for branch in drivers.branches():
@@ -50,27 +50,27 @@ def _replaced(asks: Question, row: Branch, item: PackageSet) -> tuple[str, ...]:
     return tuple(name for name in others if name not in own)
 
 
-def _all_names(asks: Question, row: Branch, item: PackageSet) -> tuple[str, ...]:
+def _all_names(
+    asks: Question, row: Branch, item: PackageSet, version: str | None = None
+) -> tuple[str, ...]:
     patterns = [
         *([item.first] if item.first else []), *item.locked, *item.graphics, *item.beside,
         *item.fabric, *item.fabric_x86_64, *item.nvlink5, *item.imex, *item.metas,
     ]  # fmt: skip
-    return _named(asks, row, None, patterns)
+    return _named(asks, row, version, patterns)
 
 
 def _named(
     asks: Question, row: Branch, version: str | None, patterns: Iterable[str]
 ) -> tuple[str, ...]:
     """The patterns' names: one for each kernel or flavour where they hold those."""
-    kernels = asks.asked.kernels
-    flavours = [found for kernel in kernels if (found := drivers.flavour(asks.asked.os, kernel))]
     names: list[str] = []
     for pattern in patterns:
         values: tuple[dict[str, str], ...] = ({},)
         if "{kernel}" in pattern:
-            values = tuple({"kernel": kernel} for kernel in kernels)
+            values = tuple({"kernel": kernel} for kernel in asks.asked.kernels)
         elif "{flavour}" in pattern:
-            values = tuple({"flavour": found} for found in flavours or ["generic"])
+            values = tuple({"flavour": found} for found in asks.flavours)
         names += [
             pattern.format(branch=row.name, pin=version or row.name, **value) for value in values
         ]

@@ -17,6 +17,7 @@ _VERSION = re.compile(r"\d+(\.\d+)*")
 class Question:
     """``models``: each of the host's GPU models once. ``fabric``: switches join the GPUs.
 
+    ``flavours``: those of the kernels, as Ubuntu names them; without kernels, its usual one.
     ``nvlink5``: those are of the fifth generation. ``imex``: several hosts share NVLink memory;
     their switches are in machines of their own, and so is what manages them.
     """
@@ -24,6 +25,7 @@ class Question:
     asked: Asked
     today: date
     models: tuple[gpus.Gpu, ...]
+    flavours: tuple[str, ...]
     toolkits: tuple[cuda.Toolkit, ...]
     fabric: bool
     nvlink5: bool
@@ -43,12 +45,18 @@ def question(asked: Asked) -> Question:
         asked=asked,
         today=asked.today or newest_row(),
         models=models,
+        flavours=_flavours(asked),
         toolkits=tuple({row.version: row for row in toolkits}.values()),
         fabric=nvlink5 or (switched if asked.switches is None else asked.switches),
         nvlink5=nvlink5,
         imex=any(model.fabric == "nvlink5" and model.grace for model in models),
         coherent=any(model.grace for model in models),
     )
+
+
+def _flavours(asked: Asked) -> tuple[str, ...]:
+    found = [drivers.flavour(asked.os, kernel) for kernel in asked.kernels]
+    return tuple(dict.fromkeys(name for name in found if name)) or ("generic",)
 
 
 def _check(name: str, version: str | None) -> None:
