@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from aiprov.survey.facts import Facts
 from aiprov.wanted import Wanted, wanted
 
 if TYPE_CHECKING:
+    from aiprov.doctor import Diagnosis
     from aiprov.inventory import Host, Inventory, Options
 
 Show = Callable[[Event], None]
@@ -120,6 +122,33 @@ def facts(request: Request) -> Iterator[tuple[str, Facts | HostError]]:
     yield from fleet.each(read, hosts, forks=request.forks)
 
 
+def doctor(
+    request: Request, names: tuple[str, ...] = ()
+) -> Iterator[tuple[str, Diagnosis | HostError]]:
+    """What is wrong with the GPU stack of each host, as the hosts answer.
+
+    ``names`` are hosts and groups, as an alternative to a limit; each of them must exist.
+    """
+    from aiprov.doctor import examine
+    from aiprov.survey.session import look, survey_facts
+
+    def ask(host: Host) -> tuple[str, Diagnosis | HostError]:
+        try:
+            session = _connect(host, request)
+            try:
+                found = survey_facts(session, host.name)
+                return host.name, examine(found, lambda message: look(session, message))
+            finally:
+                session.close()
+        except HostError as error:
+            return host.name, error
+
+    hosts = _named(request, names)
+    for host in hosts:
+        _ = host.connection  # templated here, because Ansible's templar is not made for threads
+    yield from fleet.each(ask, hosts, forks=request.forks)
+
+
 def render_ansible(request: Request, role: str, host: str) -> str:
     """The plain tasks that a role's plan comes to on a host, as it is now."""
     from aiprov.engines.ansible.render import render
@@ -201,6 +230,30 @@ def inventory(request: Request) -> Inventory:
         vault_password_files=request.vault_password_files,
         ask_vault=request.ask_vault_password,
     )
+
+
+def _named(request: Request, names: tuple[str, ...]) -> tuple[Host, ...]:
+    """The hosts of these names and groups; without names, those of the limit.
+
+    Raises ``UsageError`` for a name that is of neither.
+    """
+    if not names:
+        return inventory(request).hosts
+    if request.limit is not None:
+        raise UsageError(
+            "hosts are named, and --limit is given too",
+            hint="a limit may name hosts: -l gpu01,gpu02",
+        )
+    known = inventory(replace(request, limit=",".join(names)))
+    there = {host.name for host in (*known.hosts, *known.everyone)} | set(known.groups)
+    for name in names:  # a list as a limit passes over what is not there
+        if name not in there and not set(name) & set("*?[]!&:,~"):
+            near = get_close_matches(name, sorted(there), n=1)
+            raise UsageError(
+                f"{name} is neither a host nor a group of the inventory",
+                hint=f"did you mean {near[0]}?" if near else "aiprov inventory graph shows both",
+            )
+    return known.hosts
 
 
 def jobs(request: Request) -> list[Job]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from aiprov import FORMAT_VERSION, __version__
+from aiprov.cli.doctor import doctor
 from aiprov.cli.flags import HOSTS, INVENTORY, OUTPUT, ROLES, request_of, with_flags
 from aiprov.cli.lab import lab
 from aiprov.cli.resolve import resolve
@@ -267,6 +268,7 @@ def report(
 
 root.add_command(lab)
 root.add_command(resolve)
+root.add_command(doctor)
 
 
 # ---------------------------------------------------------------- running and showing

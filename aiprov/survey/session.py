@@ -159,3 +159,11 @@ def survey_state(session: Session, facts: Facts, resources: Iterable[Resource]) 
     request = candidates_request(facts, wanted, answer)
     candidates = session.ask(request) if request is not None else {}
     return state_from(facts, wanted, answer, candidates)
+
+
+def look(session: Session, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What commands say and what is in files, folders and behind links, as the host gave it.
+
+    ``request`` asks ``look``: see the agent. Raises ``SurveyError`` when it failed there.
+    """
+    return session.ask(request)

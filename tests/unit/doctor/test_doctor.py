@@ -137,10 +137,11 @@ def test_every_cause_has_a_case():
 # ---------------------------------------------------------------- garbage
 
 WORDS = st.sampled_from(
-    ["GPU 0", "GPU 00000000:01:00.0", " : ", "    ", "\n", "Pending", "Yes", "NVRM: Xid (PCI:0000:01:00",
-     "): 79, ", "580.95.05", "nvidia", "filename: ", "version: ", "Id=", "docker.service", "{", "}",
-     "[", "]", "version = 4", "\t", "ii ", "hi ", "for kernel ", "error: ", "/var/lib/dkms/",
-     "imports = [", '"Runtimes": {}', "-c /x.toml", "containerd", "blacklist nouveau", "\x00", "²"]
+    ["GPU 0", "GPU 00000000:01:00.0", " : ", "    ", "\n", "Pending", "Yes", "580.95.05", "nvidia",
+     "NVRM: Xid (PCI:0000:01:00", "): 79, ", "filename: ", "version: ", "Id=", "docker.service",
+     "{", "}", "[", "]", "version = 4", "\t", "ii ", "hi ", "for kernel ", "error: ", "\x00", "²",
+     "/var/lib/dkms/", "imports = [", '"Runtimes": {}', "-c /x.toml", "containerd",
+     "blacklist nouveau"]
 )  # fmt: skip
 GARBAGE = st.one_of(st.text(max_size=80), st.lists(WORDS, max_size=30).map("".join))
 SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -174,8 +175,14 @@ def test_where_nothing_works_nothing_is_right(rc: int | None):
         assert title not in diagnosis.looked_at
 
 
-@pytest.mark.parametrize("answer", [{}, {"commands": {"id": 3}, "files": {}, "folders": {}, "links": {}},
-                                    {"commands": [], "files": 1, "folders": 1, "links": 1}])  # fmt: skip
+NONSENSE: list[dict[str, Any]] = [
+    {},
+    {"commands": {"id": 3}, "files": {}, "folders": {}, "links": {}},
+    {"commands": [], "files": 1, "folders": 1, "links": 1},
+]
+
+
+@pytest.mark.parametrize("answer", NONSENSE)
 def test_no_answer_is_an_error_that_names_the_host(answer: Mapping[str, Any]):
     facts = facts_of(read(TESTS / "doctor" / "plain.yml"))
     with pytest.raises(SurveyError, match="makes no sense") as refused:
