@@ -1,7 +1,8 @@
 """The driver's packages on Debian and Ubuntu, by the names of NVIDIA's CUDA repository.
 
 Names and what depends on what: the catalog's ``driver_packages.toml``, and installed lists of
-595.45.04-1 and 595.58.03-1 on Debian and of 580.95.05-0ubuntu1 on Ubuntu (2026-11-21).
+595.45.04-1 and 595.58.03-1 on Debian, of 580.95.05-0ubuntu1 and 595.91.07-1ubuntu1 on Ubuntu, whose
+pinning package 595-1ubuntu1 brings /etc/apt/preferences.d/nvidia-driver-pin (2026-11-21).
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def _pinning(family: Family, every: Iterable[Release]) -> list[Package]:
             provides=("nvidia-driver-pinning",),
             conflicts=("nvidia-driver-pinning",),
             replaces=("nvidia-driver-pinning",),
-            files={f"/etc/apt/preferences.d/nvidia-driver-pinning-{name}": Content(text=pin(name))},
+            files={"/etc/apt/preferences.d/nvidia-driver-pin": Content(text=pin(name))},
         )
         for name in wanted
     ]

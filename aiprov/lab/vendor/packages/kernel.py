@@ -32,16 +32,25 @@ def packages() -> list[Package]:
     """Headers for all kernels, images for those that are not this machine's."""
     own = running()
     newer = dict.fromkeys((following(own), UNSUPPORTED))
-    return [*map(_headers, dict.fromkeys((own, *newer))), *map(_image, newer)]
+    return [
+        _headers(own, with_lists=True),
+        *map(_headers, newer),
+        *map(_image, newer),
+    ]
 
 
-def _headers(kernel: str) -> Package:
+def _headers(kernel: str, *, with_lists: bool = False) -> Package:
+    """Headers. ``with_lists``: with what an image brings for depmod, for a kernel without one."""
     source = f"/usr/src/linux-headers-{kernel}"
+    lists = _lists(kernel) if with_lists else {}
+    depmod = f"depmod {kernel}\n" if with_lists else ""
+    waiting = f"/etc/kernel/header_postinst.d/dkms {kernel}"
     return Package(
         name=f"linux-headers-{kernel}",
         version=_version(kernel),
         release="1",
         summary=f"what builds modules for {kernel}",
+        depends=("kmod",) if with_lists else (),
         files={
             f"{source}/.config": Content(text="CONFIG_MODULES=y\nCONFIG_CC_IS_GCC=y\n"),
             f"{source}/Makefile": Content(text="# Stand-in of aiprov's lab.\n"),
@@ -49,19 +58,21 @@ def _headers(kernel: str) -> Package:
                 text=f'#define UTS_RELEASE "{kernel}"\n'
             ),
             f"{source}/include/config/kernel.release": Content(text=f"{kernel}\n"),
+            **lists,
         },
         links={f"/lib/modules/{kernel}/build": source},
         scripts={
             # As Debian's headers do: modules that were waiting for them are built now.
-            "postinst": 'if [ "$1" = configure ] '
-            "&& [ -x /etc/kernel/header_postinst.d/dkms ]; then\n"
-            f"/etc/kernel/header_postinst.d/dkms {kernel}\nfi"
+            "postinst": f'if [ "$1" = configure ]; then\n{depmod}'
+            "if [ -x /etc/kernel/header_postinst.d/dkms ]; then\n"
+            f"{waiting}\nfi\nfi",
+            **(_dropped(kernel) if with_lists else {}),
         },
     )
 
 
 def _image(kernel: str) -> Package:
-    lists = ("modules.order", "modules.builtin")
+    arguments = f"--arg={kernel} --arg=/boot/vmlinuz-{kernel}"
     return Package(
         name=f"linux-image-{kernel}",
         version=_version(kernel),
@@ -71,17 +82,27 @@ def _image(kernel: str) -> Package:
         files={
             f"/boot/vmlinuz-{kernel}": Content(text="Stand-in of aiprov's lab: no kernel.\n"),
             f"/boot/config-{kernel}": Content(text="CONFIG_MODULES=y\n"),
-            **{f"/lib/modules/{kernel}/{name}": Content(text="") for name in lists},
+            **_lists(kernel),
         },
         scripts={
             "postinst": f'if [ "$1" = configure ]; then\ndepmod {kernel}\n'
             "if [ -d /etc/kernel/postinst.d ]; then\n"
-            f"run-parts --arg={kernel} --arg=/boot/vmlinuz-{kernel} /etc/kernel/postinst.d\nfi\nfi",
+            f"run-parts {arguments} /etc/kernel/postinst.d\nfi\nfi",
             "prerm": 'if [ "$1" = remove ] && [ -d /etc/kernel/prerm.d ]; then\n'
-            f"run-parts --arg={kernel} --arg=/boot/vmlinuz-{kernel} /etc/kernel/prerm.d\nfi",
-            "postrm": f'if [ "$1" = remove ]; then rm -f /lib/modules/{kernel}/modules.*; fi',
+            f"run-parts {arguments} /etc/kernel/prerm.d\nfi",
+            **_dropped(kernel),
         },
     )
+
+
+def _lists(kernel: str) -> dict[str, Content]:
+    """What depmod reads of a kernel; it holds no module of its own."""
+    names = ("modules.order", "modules.builtin", "modules.builtin.modinfo")
+    return {f"/lib/modules/{kernel}/{name}": Content(text="") for name in names}
+
+
+def _dropped(kernel: str) -> dict[str, str]:
+    return {"postrm": f'if [ "$1" = remove ]; then rm -f /lib/modules/{kernel}/modules.*; fi'}
 
 
 def _version(kernel: str) -> str:
