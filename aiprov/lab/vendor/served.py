@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from aiprov.errors import LabError
 from aiprov.lab.machine import replace
@@ -99,11 +100,12 @@ def lay(folder: Folder, tree: Path) -> None:
 
 def find(listing: Path, path: str) -> Path | None:
     """The file that a path on the gateway names, in the archives that a lab lists; or None."""
-    if not listing.exists() or ".." in path or "%2e" in path.lower():
+    name = unquote(path).lstrip("/")
+    if not listing.exists() or ".." in name:
         return None
     told = json.loads(listing.read_text(encoding="utf-8"))
     for folder in told["archives"].values():
-        place = Path(folder) / path.lstrip("/")
+        place = Path(folder) / name
         if place.is_file():
             return place
     return None
