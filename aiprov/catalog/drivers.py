@@ -125,12 +125,23 @@ class PackageSet(Row):
 
 @dataclass(frozen=True, kw_only=True)
 class Headers(Row):
-    """What modules are built with. ``suffix``: for kernels whose names end so."""
+    """What modules are built with.
+
+    ``suffix``: for kernels whose names end so. ``kernel``: for kernels from this line on.
+    """
 
     os: list[str]
     packages: list[str]
     os_versions: list[str] = field(default_factory=list)
     suffix: str = ""
+    kernel: str | None = None
+
+    def serves(self, kernel: str | None) -> bool:
+        """Whether the row is for this kernel; ``None``: for hosts without a known one."""
+        if kernel is None:
+            return not self.suffix and self.kernel is None
+        old = self.kernel is not None and kernel_line(kernel) < _numbers(self.kernel)
+        return kernel.endswith(self.suffix) and not old
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,11 +257,8 @@ def package_sets(os: OperatingSystem) -> tuple[PackageSet, ...]:
 def header_packages(os: OperatingSystem, kernels: tuple[str, ...]) -> tuple[str, ...]:
     """What building modules for these kernels takes; without kernels, the tools alone."""
     found: list[str] = []
-    rows = _headers(os)
-    for kernel in kernels or ("",):
-        row = next(
-            row for row in rows if kernel.endswith(row.suffix) and (kernel or not row.suffix)
-        )
+    for kernel in kernels or (None,):
+        row = next(row for row in _headers(os) if row.serves(kernel))
         found += [name.format(kernel=kernel) for name in row.packages if kernel or "{" not in name]
     return tuple(dict.fromkeys(found))
 

@@ -44,6 +44,7 @@ class CudaRepository(Row):
     """NVIDIA's repository of drivers and CUDA for one OS. ``name``: its folder below ``CUDA_URL``.
 
     ``keyring``: the package that brings the key and the repository, on Debian and Ubuntu.
+    ``first_cuda``: the oldest toolkit that is known to be in it; ``None`` where that is no limit.
     """
 
     os: list[str]
@@ -51,6 +52,7 @@ class CudaRepository(Row):
     name: str
     key: str
     keyring: str | None = None
+    first_cuda: str | None = None
     keyring_sha256: Mapping[str, str] = field(default_factory=dict)
 
     def path(self, architecture: str) -> str:

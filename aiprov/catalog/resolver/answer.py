@@ -15,7 +15,7 @@ def answer(asked: Asked) -> Resolution | Refusal:
     wished = drivers.branch(asked.driver) if asked.driver else None
     joined = runtime.choose(asks)
     conflicts: list[Conflict] = [*joined.conflicts, *toolkits.conflicts(asks)]
-    warnings = [*_os_warnings(asks), *joined.warnings]
+    warnings = [*_os_warnings(asks), *joined.warnings, *toolkits.not_known_to_be_there(asks)]
     choice = choose(asks, wished) if asks.models else None
     if choice is not None:
         conflicts = [*choice.conflicts, *conflicts]

@@ -158,16 +158,12 @@ def _no_packages(asks: Question, wished: Branch | None) -> Conflict:
             what=f"driver {name} has no proprietary kernel modules",
             hint=f"take the open ones, or a driver older than {drivers.open_only_since()}",
         )
-    has = sorted(
-        {
-            row.name
-            for item in drivers.package_sets(os)
-            for row in drivers.branches()
-            if item.has(row)
-            and asked.source in (None, item.from_)
-            and (asked.source or not item.asked_only)
-        }
-    )
+    if wished and asked.source is None and _of_sets(asks, wished, asked_only=True):
+        return Conflict(
+            what=f"NVIDIA's repository for {os.name} has no driver {name}",
+            hint="the distribution's archive has it: ask for that source",
+        )
+    has = [row.name for row in drivers.branches() if _of_sets(asks, row, asked_only=False)]
     where = SOURCE_NAMES[asked.source] if asked.source else "any repository"
     if has:
         return Conflict(
@@ -181,6 +177,19 @@ def _no_packages(asks: Question, wished: Branch | None) -> Conflict:
     return Conflict(
         what=f"{os.name} has no NVIDIA driver in {where}",
         hint=f"take the one from {SOURCE_NAMES['nvidia']}{extensions}",
+    )
+
+
+def _of_sets(asks: Question, row: Branch, *, asked_only: bool) -> bool:
+    """Whether the OS has the branch from the source that is asked for, or without one from any.
+
+    ``asked_only``: by packages that are never taken unasked; otherwise by the others.
+    """
+    source = asks.asked.source
+    return any(
+        item.has(row)
+        and (source == item.from_ or (source is None and item.asked_only == asked_only))
+        for item in drivers.package_sets(asks.asked.os)
     )
 
 

@@ -66,6 +66,8 @@ def _changes(asked: Asked) -> Iterator[Change]:
     if asked.kubernetes is not None:
         for version in reversed(kubernetes.lines()):
             yield f"with Kubernetes {version.version}", {"kubernetes": version.version}
+    if asked.source is None and asked.driver is not None:
+        yield "from the distribution's archive", {"source": "distribution"}
     if asked.source is not None:
         yield "from another source", {"source": None}
     if asked.secure_boot and not asked.mok_enrolled:

@@ -178,7 +178,9 @@ def _of_secure_boot(asks: Question, item: PackageSet) -> list[Conflict]:
     if item.build != "dkms" or not asked.secure_boot or asked.mok_enrolled:
         return []
     ways = "enrol the machine owner key that DKMS signs with (mokutil --import), or switch it off"
-    if asked.os.id == "ubuntu":
+    if asked.os.id == "ubuntu" and asks.nvlink5:
+        ways += "; Ubuntu's signed modules are no way out, its archive lacks nvlsm for NVLink 5"
+    elif asked.os.id == "ubuntu":
         ways = f"take Ubuntu's signed modules (source distribution), {ways}"
     if (asked.os.id, asked.os.version) == ("rhel", "10"):
         ways += (

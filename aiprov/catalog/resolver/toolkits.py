@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiprov.catalog import _numbers, cuda, drivers
+from aiprov.catalog import _numbers, cuda, drivers, nvidia_repositories
 from aiprov.catalog.drivers import Branch
 from aiprov.catalog.resolution import Conflict
 from aiprov.catalog.resolver.question import Question
@@ -40,4 +40,15 @@ def warnings(asks: Question, branch: Branch) -> tuple[str, ...]:
         "runs by minor-version compatibility, without what needs a newer driver"
         for row in asks.toolkits
         if _numbers(at) < _numbers(row.bundled_driver) and branch.latest is not None
+    )
+
+
+def not_known_to_be_there(asks: Question) -> tuple[str, ...]:
+    """Toolkits older than the first that NVIDIA's repository for the OS is known to have."""
+    os = asks.asked.os
+    first = nvidia_repositories.cuda_repository(os).first_cuda
+    return tuple(
+        f"CUDA {row.version}: NVIDIA's repository for {os.name} is known to have {first} and newer"
+        for row in asks.toolkits
+        if first is not None and _numbers(row.version) < _numbers(first)
     )
