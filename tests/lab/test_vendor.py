@@ -182,9 +182,9 @@ def test_a_version_that_does_not_build_leaves_the_loaded_driver(driven: GpuHost)
     assert "580.999.01" in said
     assert "nvidia-kernel-open-dkms" in said and "error" in said.lower()
     assert driven.text("cat", "/sys/module/nvidia/version") == "580.95.05"
-    driven.apt("install", "-qq", "nvidia-driver-pinning-580.95.05")
+    # In one go: any other that leaves the broken package in place fails on it again.
     versioned = [f"{name}=580.95.05-1" for name in _all_of_the_set(driven)]
-    driven.apt("install", "-qq", *versioned)
+    driven.apt("install", "-qq", "nvidia-driver-pinning-580.95.05", *versioned)
     assert driven.versions(*_SET) == {"580.95.05-1"}
     assert driven.text("modinfo", "-F", "version", "nvidia") == "580.95.05"
 
