@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,7 +137,7 @@ def doctor(
             session = _connect(host, request)
             try:
                 found = survey_facts(session, host.name)
-                return host.name, examine(found, lambda message: look(session, message))
+                return host.name, examine(found, lambda asked: look(session, asked), date.today())
             finally:
                 session.close()
         except HostError as error:

@@ -7,6 +7,8 @@ carries the messages. A cause is one small function that yields what it found; `
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import date
 from typing import Any
 
 from aiprov.doctor import containerd, docker, driver, hardware, services, versions
@@ -14,9 +16,13 @@ from aiprov.doctor.findings import SEVERITIES, Area, Diagnosis, Finding, Unseen
 from aiprov.doctor.observed import Observed, observed_from
 from aiprov.doctor.questions import further, questions
 from aiprov.doctor.reading import has_gpus, loaded
+from aiprov.outcome import without_passwords
 from aiprov.survey.facts import Facts
 
 __all__ = ["AREAS", "Diagnosis", "Finding", "Unseen", "diagnose", "examine", "observe"]
+
+MOST_CHARACTERS = 400
+"""Of a line of evidence."""
 
 AREAS = (
     Area(title="GPUs on the PCI bus", causes=(driver.no_gpu,)),
@@ -38,7 +44,11 @@ AREAS = (
         causes=(versions.mixed, versions.held_apart, versions.may_be_moved),
         applies=has_gpus,
     ),
-    Area(title="the kernel log and its Xids", causes=(hardware.xids,), applies=has_gpus),
+    Area(
+        title="the kernel log and its Xids",
+        causes=(hardware.xids, hardware.sxids),
+        applies=has_gpus,
+    ),
     Area(title="PCIe links", causes=(hardware.link,), applies=has_gpus),
     Area(
         title="GPUs as nvidia-smi has them, and their memory",
@@ -79,19 +89,20 @@ Look = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """Carries a message to a host and brings the answer."""
 
 
-def examine(facts: Facts, look: Look) -> Diagnosis:
-    """Ask a host and judge. Raises ``SurveyError`` for an answer that is none, and what ``look``
-    raises.
+def examine(facts: Facts, look: Look, today: date) -> Diagnosis:
+    """Ask a host and judge it as of a day.
+
+    Raises ``SurveyError`` for an answer that is none, and what ``look`` raises.
     """
-    return diagnose(observe(facts, look))
+    return diagnose(observe(facts, look, today))
 
 
-def observe(facts: Facts, look: Look) -> Observed:
+def observe(facts: Facts, look: Look, today: date) -> Observed:
     """What a host answers to both messages."""
     first = questions(facts)
-    seen = observed_from(facts, first, look(first))
+    seen = observed_from(facts, first, look(first), today)
     second = further(seen)
-    return seen.joined(observed_from(facts, second, look(second)))
+    return seen.joined(observed_from(facts, second, look(second), today))
 
 
 def diagnose(seen: Observed) -> Diagnosis:
@@ -103,8 +114,21 @@ def diagnose(seen: Observed) -> Diagnosis:
         if not area.applies(seen):
             continue
         answers = [answer for cause in area.causes for answer in cause(seen)]
-        blind = [answer for answer in answers if isinstance(answer, Unseen)]
-        findings += [answer for answer in answers if isinstance(answer, Finding)]
+        blind = [
+            replace(answer, what=_plain(answer.what), why=_plain(answer.why))
+            for answer in answers
+            if isinstance(answer, Unseen)
+        ]
+        findings += [
+            replace(
+                answer,
+                cause=_plain(answer.cause),
+                evidence=tuple(_plain(line) for line in answer.evidence),
+                remedy=_plain(answer.remedy),
+            )
+            for answer in answers
+            if isinstance(answer, Finding)
+        ]
         unseen += blind
         if not blind:
             looked_at.append(area.title)
@@ -112,3 +136,10 @@ def diagnose(seen: Observed) -> Diagnosis:
     return Diagnosis(
         findings=tuple(findings), looked_at=tuple(looked_at), unseen=tuple(dict.fromkeys(unseen))
     )
+
+
+def _plain(text: str) -> str:
+    """What a host said, as one line that does nothing to a terminal and tells no password."""
+    line = "".join(char if char.isprintable() else " " for char in text)
+    line = without_passwords(" ".join(line.split()))
+    return line if len(line) <= MOST_CHARACTERS else f"{line[:MOST_CHARACTERS]}…"

@@ -61,6 +61,9 @@ def readable(seen: Observed) -> Answers:
     """Whether the configuration could be read."""
     if seen.hidden(CONTAINERD):
         yield Unseen(what=CONTAINERD, why="it could not be read")
+    listed = seen.ran("processes")
+    if not listed.ok:
+        yield Unseen(what="which container runtimes run", why="; ".join(listed.ending(1)))
 
 
 def drop_in_version(seen: Observed) -> Answers:

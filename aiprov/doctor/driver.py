@@ -63,6 +63,9 @@ def no_driver(seen: Observed) -> Answers:
     """GPUs, and no driver installed."""
     if loaded(seen) or modules(seen) or driver_packages(seen):
         return
+    listed = seen.ran("packages")
+    if listed.rc is None or listed.missing:
+        yield Unseen(what="installed packages", why="; ".join(listed.ending(1)))
     shown = tuple(
         f"/sys/bus/pci/devices/{item.address}: {_model(item.vendor, item.device)}, "
         f"driver {item.driver or 'none'}"
@@ -272,8 +275,7 @@ def end_of_life(seen: Observed) -> Answers:
     except CatalogError as error:
         yield Unseen(what=f"whether driver {version} is still served", why=error.message)
         return
-    today = datetime.now(UTC).date()
-    if row.eol is not None and row.eol <= today:
+    if row.eol is not None and row.eol <= seen.today:
         yield Finding(
             severity="warning",
             cause=f"driver branch {row.name} is end of life since {row.eol:%B %Y}",

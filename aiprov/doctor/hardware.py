@@ -10,6 +10,7 @@ from aiprov.doctor.observed import Observed
 from aiprov.doctor.reading import Log, Reading, gpus, loaded, log, owned, readings
 
 _XID = re.compile(r"NVRM: Xid \((?:PCI:)?([0-9A-Fa-f:.]+)[^)]*\): (\d{1,4})\b")
+_SXID = re.compile(r"SXid \(PCI:([0-9A-Fa-f:.]+)\): (\d{1,6}), (Fatal|Non-fatal)")
 _FALLEN = r"GPU has fallen off the bus|GPU is lost"
 _RECOVERY = re.compile(r"\(([A-Za-z0-9 ]+)\)\s*$")
 
@@ -29,7 +30,6 @@ def smi(seen: Observed) -> Answers:
             remedy="install the user part of the driver (nvidia-utils, nvidia-driver-cuda, "
             "libnvidia-compute)",
         )
-        yield Unseen(what="memory errors and the fabric", why="there is no nvidia-smi")
     elif said.rc is None:
         found = log(seen)
         lines = found.quote(found.with_any(r"NVRM: Xid", _FALLEN, r"GSP"), 2) if found else ()
@@ -42,6 +42,7 @@ def smi(seen: Observed) -> Answers:
         )
     else:
         yield _smi_failed(seen)
+    yield Unseen(what="memory errors and the fabric", why="; ".join(said.ending(1)))
 
 
 def _smi_failed(seen: Observed) -> Finding:
@@ -99,6 +100,8 @@ def link(seen: Observed) -> Answers:
         place = f"/sys/bus/pci/devices/{item.address}"
         width, speed = seen.text(f"{place}/max_link_width"), seen.text(f"{place}/max_link_speed")
         most = int(width) if width.isascii() and width.isdigit() and len(width) < 4 else 0
+        if item.link_width and not most:
+            yield Unseen(what=f"the PCIe link of {item.address}", why="max_link_width is not told")
         if item.link_width and item.link_width < most:
             narrow.append(f"{place}: current_link_width {item.link_width}, max_link_width {most}")
         fastest = re.match(r"\d+(?:\.\d+)?", speed)
@@ -138,8 +141,10 @@ def memory(seen: Observed) -> Answers:
             failed += [item] if item.value == "Yes" else []
         elif _uncorrected(item):
             errors.append(item)
-        elif name == "GPU Recovery Action" and item.value not in ("None", "N/A", ""):
-            recovery.append(item)
+        elif name == "GPU Recovery Action":
+            recovery += [item] if item.value not in ("None", "N/A", "") else []
+        elif name in ("Reset Required", "Drain and Reset Recommended"):
+            recovery += [item] if item.value == "Yes" else []
     for severity, cause, items, remedy in (
         ("problem", "memory rows could not be replaced, or the SRAM has too many errors", failed,
          "replace the GPU: run dcgmi diag -r 3 or the vendor's field diagnostic for the return"),
@@ -183,6 +188,26 @@ def xids(seen: Observed) -> Answers:
             cause="a GPU has fallen off the bus",
             evidence=found.quote(fallen),
             remedy="power-cycle the machine; where it comes back, reseat or replace the GPU",
+        )
+
+
+def sxids(seen: Observed) -> Answers:
+    """What the NVSwitches reported in the kernel log since the host started."""
+    found = log(seen)
+    by_kind: dict[tuple[str, str], list[str]] = {}
+    for entry in found.entries if found else ():
+        if match := _SXID.search(entry):
+            by_kind.setdefault((match[3], match[2]), []).append(entry)
+    for (kind, code), entries in sorted(by_kind.items()):
+        fatal = kind == "Fatal"
+        yield Finding(
+            severity="problem" if fatal else "warning",
+            cause=f"SXid {code}: an NVSwitch reports {'a fatal' if fatal else 'an'} error",
+            evidence=found.quote(tuple(entries)) if found else (),
+            remedy="reset all GPUs and NVSwitches together (stop the fabric manager, nvidia-smi "
+            "--gpu-reset) or reboot; where it comes back, contact the machine's vendor"
+            if fatal
+            else "watch it: links recover from these; where they are many, have the link examined",
         )
 
 

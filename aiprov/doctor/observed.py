@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from aiprov.errors import SurveyError
@@ -57,9 +58,13 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """A host: its facts, and what it answered. What was not asked is as if it were not there."""
+    """A host: its facts, and what it answered. What was not asked is as if it were not there.
+
+    ``today``: the day on which it is judged.
+    """
 
     facts: Facts
+    today: date
     commands: Mapping[str, Output] = field(default_factory=dict)
     files: Mapping[str, str | None] = field(default_factory=dict)
     folders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -104,6 +109,7 @@ class Observed:
         """Both answers together."""
         return Observed(
             facts=self.facts,
+            today=self.today,
             commands={**self.commands, **other.commands},
             files={**self.files, **other.files},
             folders={**self.folders, **other.folders},
@@ -118,11 +124,14 @@ def _pairs(block: str) -> Iterator[tuple[str, str]]:
             yield key.strip(), value.strip()
 
 
-def observed_from(facts: Facts, request: Mapping[str, Any], answer: Mapping[str, Any]) -> Observed:
+def observed_from(
+    facts: Facts, request: Mapping[str, Any], answer: Mapping[str, Any], today: date
+) -> Observed:
     """The agent's answer as a value. Raises ``SurveyError`` where it makes no sense."""
     try:
         return Observed(
             facts=facts,
+            today=today,
             commands={
                 name: _output(request["commands"][name], *found)
                 for name, found in answer["commands"].items()

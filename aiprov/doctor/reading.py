@@ -216,10 +216,9 @@ def log(seen: Observed) -> Log | None:
     journal, ring = seen.ran("journal"), seen.ran("dmesg")
     if entries := tuple(reversed(_entries(journal.out))):
         return Log(source="journalctl -k", entries=entries)
-    if ring.ok:
-        found = tuple(entry for entry in _entries(ring.out) if re.search(LOG_PATTERN, entry))
-        if found or not seen.contained:
-            return Log(source="dmesg", entries=found)
+    found = tuple(entry for entry in _entries(ring.out) if re.search(LOG_PATTERN, entry))
+    if found or (ring.ok and not seen.contained):
+        return Log(source="dmesg", entries=found)
     # Without the right to read it, journalctl says as little as where there is nothing to say.
     said_nothing = journal.rc in (0, 1) and not journal.err.strip()
     if said_nothing and seen.root and not seen.contained:

@@ -31,6 +31,9 @@ MISMATCH = r"API mismatch"
 def mixed(seen: Observed) -> Answers:
     """The loaded module, the one on disk, the library, the tools and the packages differ."""
     parts = _parts(seen)
+    listed = seen.ran("packages")
+    if listed.rc is None or listed.missing:
+        yield Unseen(what="versions of packages", why="; ".join(listed.ending(1)))
     versions = {version for version, _ in parts.values()}
     if len(versions) < 2:
         return
@@ -115,7 +118,10 @@ def may_be_moved(seen: Observed) -> Answers:
     if not loose:
         return
     evidence = ""
-    if seen.facts.family == "redhat":
+    if seen.facts.family != "redhat" and not seen.ran("apt_config").ok:
+        why = "; ".join(seen.ran("apt_config").ending(1))
+        yield Unseen(what="whether automatic updates may move the driver", why=why)
+    elif seen.facts.family == "redhat":
         for name in ("dnf-automatic.timer", "dnf-automatic-install.timer"):
             if seen.unit(name).get("ActiveState") == "active":
                 evidence = f"systemctl show {name}: ActiveState=active"

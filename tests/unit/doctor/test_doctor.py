@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from aiprov.errors import SurveyError
 from aiprov.survey.facts import Facts, PciDevice
 
 TESTS = Path(__file__).parents[2]
+TODAY = date(2026, 11, 21)
 CASES = sorted((TESTS / "doctor").glob("*.yml"))
 
 
@@ -88,7 +90,7 @@ class Host:
 
 
 def found(case: Mapping[str, Any]) -> Diagnosis:
-    return examine(facts_of(case), Host(case).look)
+    return examine(facts_of(case), Host(case).look, TODAY)
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
@@ -128,7 +130,7 @@ def test_every_cause_has_a_case():
     silent = {cause for area in AREAS for cause in area.causes}
     for path in CASES:
         case = read(path)
-        seen = observe(facts_of(case), Host(case).look)
+        seen = observe(facts_of(case), Host(case).look, TODAY)
         heard = {cause for cause in silent if any(True for _ in cause(seen))}
         silent -= heard
     assert {cause.__name__ for cause in silent} == set()
@@ -186,8 +188,17 @@ NONSENSE: list[dict[str, Any]] = [
 def test_no_answer_is_an_error_that_names_the_host(answer: Mapping[str, Any]):
     facts = facts_of(read(TESTS / "doctor" / "plain.yml"))
     with pytest.raises(SurveyError, match="makes no sense") as refused:
-        examine(facts, lambda _request: answer)
+        examine(facts, lambda _request: answer, TODAY)
     assert refused.value.host == facts.name
+
+
+def test_evidence_tells_no_password_and_moves_no_cursor():
+    case = read(TESTS / "doctor" / "hgx.yml")
+    path = "/etc/docker/daemon.json"
+    case["files"][path] = '{"proxies": "http://me:hunter2@proxy:3128" \x1b[2J\r'
+    shown = "\n".join(line for item in found(case).findings for line in item.evidence)
+    assert "http://me:***@proxy:3128" in shown
+    assert "hunter2" not in shown and "\x1b" not in shown
 
 
 # ---------------------------------------------------------------- Xids
