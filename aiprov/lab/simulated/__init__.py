@@ -18,6 +18,7 @@ from typing import Any
 from aiprov.catalog import drivers
 from aiprov.catalog import gpus as catalog
 from aiprov.lab.gpus import Gpus, is_gpu, is_switch
+from aiprov.lab.machine import run
 from aiprov.lab.pci import PciDevice
 
 HOME = "usr/lib/aiprov-lab"
@@ -28,7 +29,7 @@ _HERE = Path(__file__).parent
 _PROGRAMS = ("modules", "boot", "fault")
 _LIBRARIES = ("simulated_gpus", "nvidia_driver", "nvidia_mig", "nvidia_table")
 _OF_KERNEL = ("modules.builtin", "modules.builtin.modinfo", "modules.order")
-"""What a kernel's package lays beside its modules: without it depmod and lspci complain."""
+"""What a kernel's package lays down beside its modules; without it depmod and lspci complain."""
 
 _PRODUCTS: Mapping[str, tuple[str, int]] = {
     "10de:1db1": ("Tesla V100-SXM2-16GB", 16384),
@@ -73,6 +74,7 @@ def lay(tree: Path, has: Gpus, machine: str) -> None:
     kernel.mkdir(parents=True, exist_ok=True)
     for name in _OF_KERNEL:
         (kernel / name).touch()
+    run(["chroot", str(tree), "depmod", kernel.name])
     unit = tree / "etc/systemd/system" / UNIT
     shutil.copy(_HERE / UNIT, unit)
     (unit.parent / "sysinit.target.wants" / UNIT).symlink_to(f"../{UNIT}")

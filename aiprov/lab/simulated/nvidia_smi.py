@@ -14,6 +14,8 @@ import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 HOME = os.environ.get("AIPROV_LAB_HOME", "/usr/lib/aiprov-lab")
+VERSION = "@VERSION@"
+"""Of the package that holds this file, written in when it is packed."""
 NO_DRIVER = (
     "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. Make sure that "
     "the latest NVIDIA driver is installed and running.\n"
@@ -346,7 +348,7 @@ def answer(words: List[str]) -> str:
         return listing(chosen)
     if "query" in asked:
         return str(nvidia_table.report(chosen, len(gpus), FIELDS, fabric))
-    return str(nvidia_table.table(chosen))
+    return str(nvidia_table.table(chosen, "" if "@" in VERSION else VERSION))
 
 
 def main(words: Optional[List[str]] = None) -> int:

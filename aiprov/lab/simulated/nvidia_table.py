@@ -52,10 +52,14 @@ def cuda() -> str:
     return _CUDA.get(branch, "N/A")
 
 
-def table(gpus: List[Gpu]) -> str:
-    """What nvidia-smi prints when it is asked nothing."""
+def table(gpus: List[Gpu], own: str) -> str:
+    """What nvidia-smi prints when it is asked nothing. ``own``: its version, if it is known."""
     version = lab.driver_version()
-    head = " NVIDIA-SMI %-23sDriver Version: %-15sCUDA Version: %-9s" % (version, version, cuda())
+    head = " NVIDIA-SMI %-23sDriver Version: %-15sCUDA Version: %-9s" % (
+        own or version,
+        version,
+        cuda(),
+    )
     lines = [
         time.strftime("%a %b %e %H:%M:%S %Y       "),
         _LINE,
@@ -132,7 +136,7 @@ def processes(gpus: List[Gpu]) -> List[str]:
     for index, pid in found:
         command = lab.text_of("/proc/%d/cmdline" % pid).split("\0")[0]
         lines.append(
-            "| %4d   N/A  N/A %16d      C   %-34s %11s |" % (index, pid, command[-34:], "512MiB")
+            "| %4d   N/A  N/A %16d      C   %-33s %11s |" % (index, pid, command[-33:], "512MiB")
         )
     if not found:
         lines.append("|  No running processes found%s|" % (" " * 61))
