@@ -1,0 +1,125 @@
+"""NVIDIA's real driver, from Debian's own non-free section, built by DKMS on lab hosts.
+
+Debian 12 has branch 535, here with the proprietary modules, Debian 13 has 550, here with the open
+ones. The lab cannot load a module, so the hosts are made as an image is: built for the kernel that
+it is going to boot, and not loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiprov.lab import HostSpec, Lab, gpus
+from aiprov.lab.sources import debian, plain_http
+from tests.lab.commands import Site, site
+
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
+
+HOSTS: dict[str, dict[str, Any]] = {
+    "realbookworm": {
+        "suite": "bookworm", "gpus": "a100-80gbx2", "modules": "proprietary",
+        "branch": "535", "license": "NVIDIA",
+    },
+    "realtrixie": {
+        "suite": "trixie", "gpus": "h200x2", "modules": "open",
+        "branch": "550", "license": "Dual MIT/GPL",
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def hosts(lab_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A host of each suite, with the headers of its distribution's kernel to be built for."""
+    own = Lab(lab_root / "real")
+    own.up(
+        [
+            HostSpec(name=name, suite=about["suite"], gpus=gpus(about["gpus"]))
+            for name, about in HOSTS.items()
+        ]
+    )
+    made = site(own, tmp_path_factory.mktemp("real") / "site", {"aiprov_roles": ["nvidia_driver"]})
+    for name, about in HOSTS.items():
+        made.set(settings(own, name, about), name)
+    yield made
+    own.down()
+
+
+def settings(lab: Lab, name: str, about: dict[str, Any]) -> dict[str, Any]:
+    archive = next(source for source in debian(about["suite"]) if source.suite == about["suite"])
+    return {
+        "nvidia_driver_source": "distribution",
+        "nvidia_driver_distribution_url": plain_http(archive.uri),
+        "nvidia_driver_kernel_modules": about["modules"],
+        "nvidia_driver_load": False,
+        "nvidia_driver_kernels": [kernel(lab, name)],
+    }
+
+
+def kernel(lab: Lab, name: str) -> str:
+    """The distribution's newest kernel."""
+    lab.run(name, ["apt-get", "-q", "update"])
+    said = lab.run(name, ["apt-cache", "depends", "linux-headers-amd64"]).stdout.decode()
+    found = re.search(r"Depends: linux-headers-(\S+)", said)
+    assert found, said
+    return found[1]
+
+
+@pytest.fixture(scope="module")
+def built(hosts: Site) -> Site:
+    """The hosts, converged."""
+    plan = hosts.aiprov("plan")
+    assert plan.code == 2, plan.out + plan.err
+    assert "end of life" in plan.out, "an old branch is not warned of"
+    said = hosts.aiprov("apply", "-v")
+    assert said.code == 0, said.out + said.err
+    return hosts
+
+
+def of_host(hosts: Site, name: str, *argv: str) -> str:
+    return hosts.lab.run(name, argv).stdout.decode().strip()
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_the_modules_are_there_for_the_kernel(built: Site, name: str):
+    about = HOSTS[name]
+    target = kernel(built.lab, name)
+    for module in ("nvidia", "nvidia-current", "nvidia-current-open"):
+        argv = ["modinfo", "-k", target, "-F", "version", module]
+        done = built.lab.run(name, argv, check=False)
+        if done.returncode == 0:
+            break
+    else:
+        pytest.fail(of_host(built, name, "dkms", "status"))
+    assert done.stdout.decode().startswith(f"{about['branch']}.")
+    assert (
+        of_host(built, name, "modinfo", "-k", target, "-F", "license", module) == (about["license"])
+    )
+    assert f"{target}, x86_64: installed" in of_host(built, name, "dkms", "status")
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_nouveau_is_kept_off(built: Site, name: str):
+    argv = ["modprobe", "--showconfig"]
+    assert "blacklist nouveau" in of_host(built, name, *argv).splitlines()
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_the_versions_are_held_as_a_set(built: Site, name: str):
+    held = of_host(built, name, "apt-mark", "showhold").split()
+    assert any("dkms" in package for package in held), held
+    argv = ["dpkg-query", "-W", "-f", "${Version}\n", *held]
+    versions = {line.rpartition("-")[0] for line in of_host(built, name, *argv).splitlines()}
+    assert len({version.partition(":")[2] or version for version in versions}) == 1, versions
+
+
+def test_a_second_run_changes_nothing(built: Site):
+    again = built.aiprov("apply")
+    assert again.code == 0, again.out + again.err
+    assert "2 unchanged" in again.out, again.out
+    plan = built.aiprov("plan")
+    assert plan.code == 0, plan.out + plan.err
