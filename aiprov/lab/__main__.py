@@ -14,7 +14,9 @@ from aiprov.lab import HostSpec, default_directory, down, ssh_argv, up
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m aiprov.lab")
     parser.add_argument("verb", choices=["up", "down", "ssh"])
-    parser.add_argument("host", nargs="*", help="NAME or NAME:SUITE; for ssh: a host and a command")
+    parser.add_argument(
+        "host", nargs="*", help="NAME[:SUITE[:GPUS]]; for ssh: a host and a command"
+    )
     parser.add_argument("--hosts", type=int, default=0, metavar="N", help="hosts lab1 to labN")
     parser.add_argument("--directory", type=Path, default=default_directory())
     given = parser.parse_intermixed_args()
@@ -26,8 +28,7 @@ def main() -> int:
         os.execvp(command[0], command)  # noqa: S606
     specs = [HostSpec(name=f"lab{number}") for number in range(1, given.hosts + 1)]
     for word in given.host:
-        name, _, suite = word.partition(":")
-        specs.append(HostSpec(name=name, suite=suite or "bookworm"))
+        specs.append(HostSpec.named(word))
     up(specs, given.directory, say=lambda text: sys.stderr.write(f"{text}\n"))
     return 0
 

@@ -1,10 +1,11 @@
-"""Simulated GPU hosts: what the real tools of a host and the stand-ins of the vendor say of them."""
+"""Simulated GPU hosts: what a host's real tools and the vendor's stand-ins say of them."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,9 +118,6 @@ def test_faults_at_boot_and_later(make_host: Make) -> None:
     assert host.text("lspci", "-nn").count("H200") == 7
     xid = "NVRM: Xid (PCI:0000:2b:00): 79,"
     assert xid in host.text("journalctl", "-b", "-t", "kernel")
-    assert (
-        xid not in Path("/var/log/dmesg").read_text() if Path("/var/log/dmesg").exists() else True
-    )
     assert xid not in subprocess.check_output(["dmesg"], text=True), "the machine's own log"
     install(host)
     host.run(["modprobe", "nvidia"])
@@ -146,7 +144,7 @@ def test_aiprov_sees_the_gpus(make_host: Make) -> None:
     host = make_host(gpus=gpus("h100x2+l40s"))
     install(host)
     host.run(["modprobe", "nvidia"])
-    argv = [os.sys.executable, "-m", "aiprov", "facts", "-i", str(host.inventory), "--json"]
+    argv = [sys.executable, "-m", "aiprov", "facts", "-i", str(host.inventory), "--json"]
     done = subprocess.run(argv, capture_output=True, check=True, timeout=60)
     devices = json.loads(done.stdout)["hosts"][host.name]["pci_devices"]
     assert [(one["device"], one["driver"]) for one in devices] == [
@@ -157,7 +155,7 @@ def test_aiprov_sees_the_gpus(make_host: Make) -> None:
 
 
 def test_gpu_hosts_leave_nothing_on_the_machine(lab_root: Path) -> None:
-    modules = sorted(os.listdir("/sys/module"))
+    modules = sorted(Path("/sys/module").iterdir())
     mounts = Path("/proc/self/mounts").read_text()
     nodes = list(Path("/dev").glob("nvidia*"))
     own = Lab(lab_root / "gpus-traces")
@@ -165,7 +163,7 @@ def test_gpu_hosts_leave_nothing_on_the_machine(lab_root: Path) -> None:
     intents = Folder(own.directory).journal.intents()
     assert intents
     own.down()
-    assert sorted(os.listdir("/sys/module")) == modules
+    assert sorted(Path("/sys/module").iterdir()) == modules
     assert Path("/proc/self/mounts").read_text() == mounts
     assert list(Path("/dev").glob("nvidia*")) == nodes
     assert not own.directory.exists()
