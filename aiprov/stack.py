@@ -59,7 +59,7 @@ def asked(host: Facts, settings: Settings) -> Asked:
         os=catalog.operating_system(host.os_id, host.os_version),
         architecture=host.architecture,
         gpus=tuple(f"{item.vendor}:{item.device}" for item in gpu_devices(host)),
-        switches=switches(host),
+        switches=_switched(host, driver),
         kernels=kernels(host, driver),
         secure_boot=bool(host.secure_boot),
         mok_enrolled=host.mok_enrolled,
@@ -72,6 +72,12 @@ def asked(host: Facts, settings: Settings) -> Asked:
         kubernetes=_of(settings.get("kubernetes"), "kubernetes_version"),
         toolkit=_of(settings.get("nvidia_container_toolkit"), "nvidia_container_toolkit_version"),
     )
+
+
+def _switched(host: Facts, driver: Any) -> bool:
+    """Whether a fabric manager is wanted: as asked for, else where NVSwitches are on the bus."""
+    asked_for = _chosen(driver, "nvidia_driver_fabric_manager")
+    return switches(host) if asked_for is None else bool(asked_for)
 
 
 def kernels(host: Facts, driver: Any) -> tuple[str, ...]:
