@@ -19,6 +19,9 @@ MODULAR = ("8", "9")
 MAJORS = (*MODULAR, "10")
 BASE = "el-base"
 """Where the stand-ins are of what EL and EPEL have: dkms, a compiler, headers."""
+_WHOLE = ("nvidia-driver", "nvidia-driver-cuda", "nvidia-open", "cuda-drivers")
+_PROFILES = {"default": _WHOLE, "fm": (*_WHOLE, "nvidia-fabricmanager", "libnvidia-nscq")}
+"""What a stream installs by itself; ``fm`` is for hosts with NVSwitches."""
 
 
 def packages(major: str, broken: tuple[str, ...] = ()) -> list[Package]:
@@ -49,26 +52,26 @@ def modules(members: Mapping[str, Iterable[Package]]) -> str:
     blocks = []
     for number, (stream, given) in enumerate(members.items()):
         every = list(given)
-        names = [name for name in dict.fromkeys(one.name for one in every) if name in _PROFILE]
+        names = {one.name for one in every}
+        profiles = "".join(
+            f"    {profile}:\n      rpms:\n"
+            + "".join(f"      - {name}\n" for name in wanted if name in names)
+            for profile, wanted in _PROFILES.items()
+        )
         blocks.append(
             "---\ndocument: modulemd\nversion: 2\ndata:\n"
             f'  name: nvidia-driver\n  stream: "{stream}"\n  version: 20261121000000\n'
             f"  context: {number:08x}\n  arch: x86_64\n"
             "  summary: Stand-in of aiprov's lab, the NVIDIA driver\n"
             "  description: Stand-in of aiprov's lab.\n  license:\n    module: [Apache-2.0]\n"
-            "  profiles:\n    default:\n      rpms:\n"
-            + "".join(f"      - {name}\n" for name in names)
-            + "  artifacts:\n    rpms:\n"
-            + "".join(f'    - "{rpm.nevra(one)}"\n' for one in every)
+            f"  profiles:\n{profiles}"
+            "  artifacts:\n    rpms:\n" + "".join(f'    - "{rpm.nevra(one)}"\n' for one in every)
         )
     blocks.append(
         "---\ndocument: modulemd-defaults\nversion: 1\ndata:\n  module: nvidia-driver\n"
         '  stream: latest-dkms\n  profiles:\n    "latest-dkms": [default]\n'
     )
     return "".join(f"{block.rstrip()}\n...\n" for block in blocks)
-
-
-_PROFILE = ("nvidia-driver", "nvidia-driver-cuda", "nvidia-open", "cuda-drivers")
 
 
 def build(folder: Path, broken: tuple[str, ...], key: SigningKey) -> None:

@@ -137,7 +137,12 @@ def _alone(package: Package, flavour: str) -> Package:
 def fabric(release: Release) -> list[Package]:
     """What drives NVSwitches, without a distribution's tag."""
     version = release.version
-    same: dict[str, Any] = {"version": version, "release": "1", "batch": f"fabric-{version}"}
+    same: dict[str, Any] = {
+        "version": version,
+        "release": "1",
+        "source": MODULE,
+        "batch": f"fabric-{version}",
+    }
     wanted = Set(release=release, major="")
     return [
         Package(
