@@ -7,7 +7,7 @@ import re
 from aiprov import stack
 from aiprov.doctor.findings import Answers, Finding, Unseen
 from aiprov.doctor.observed import Observed
-from aiprov.doctor.reading import loaded, loaded_version, owned, readings, version_in
+from aiprov.doctor.reading import gpus, loaded, loaded_version, owned, readings, version_in
 from aiprov.errors import CatalogError
 
 PERSISTENCED = "nvidia-persistenced.service"
@@ -112,7 +112,8 @@ def fabric_state(seen: Observed) -> Answers:
     if bad:
         yield Finding(
             severity="problem",
-            cause=f"{len({item.gpu for item in bad})} GPUs have not joined the NVLink fabric",
+            cause=f"{len({item.gpu for item in bad})} of {len(gpus(seen))} GPUs have not joined "
+            "the NVLink fabric",
             evidence=tuple(item.quoted for item in bad),
             remedy="systemctl restart nvidia-fabricmanager; where it stays so, look at its log "
             "(/var/log/fabricmanager.log) and at Xids and SXids in the kernel log",

@@ -42,11 +42,19 @@ def mixed(seen: Observed) -> Answers:
     smi = tuple(seen.ran("smi").quote(line) for line in seen.ran("smi").lines if "mismatch" in line)
     yield Finding(
         severity="problem",
-        cause="versions of the driver are mixed: "
-        + ", ".join(f"{part} {version}" for part, (version, _) in parts.items()),
+        cause="versions of the driver are mixed: " + _grouped(parts),
         evidence=(*(quote for _, quote in parts.values()), *smi, *said),
         remedy=_remedy(parts),
     )
+
+
+def _grouped(parts: dict[str, tuple[str, str]]) -> str:
+    """The versions, each with the parts that are of it; the one that most are of first."""
+    by_version: dict[str, list[str]] = {}
+    for part, (version, _) in parts.items():
+        by_version.setdefault(version, []).append(part)
+    ordered = sorted(by_version.items(), key=lambda item: -len(item[1]))
+    return "; ".join(f"{version} ({', '.join(names)})" for version, names in ordered)
 
 
 def _parts(seen: Observed) -> dict[str, tuple[str, str]]:
@@ -72,7 +80,8 @@ def _parts(seen: Observed) -> dict[str, tuple[str, str]]:
             names = next(item.name for item in packages if item.driver == usual)
             parts["packages"] = (usual, f"package {names} and others: {usual}")
         for item in packages:
-            if item.driver != usual and item.driver:
+            told = item.name.startswith("nvidia-fabric") and "fabric manager" in parts
+            if item.driver != usual and item.driver and not told:
                 parts[f"package {item.name}"] = (item.driver, _quoted(item))
     return parts
 
