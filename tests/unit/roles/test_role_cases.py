@@ -3,6 +3,7 @@
 host        a file of ``tests/hosts``
 facts       fields of the host that are other than in its file
 gpus        NVIDIA's devices on its PCI bus: PCI id -> how many (switches have ids, too)
+adapters    other devices on its PCI bus: PCI id -> class
 vars        the role's settings
 roles       the settings of the host's other roles, by role
 cluster     the inventory's hosts: name -> address
@@ -56,11 +57,15 @@ def host(name: str) -> Facts:
 
 
 def host_of(case: Mapping[str, Any]) -> Facts:
-    """The host of a case, with its GPUs."""
+    """The host of a case, with its GPUs and adapters."""
     found = replace(host(case["host"]), **{k: _tuples(v) for k, v in case.get("facts", {}).items()})
     ids = [name for name, many in case.get("gpus", {}).items() for _ in range(many)]
     devices = tuple(nvidia_device(number, name) for number, name in enumerate(ids, 1))
-    return replace(found, pci_devices=(*found.pci_devices, *devices))
+    adapters = (
+        PciDevice(address=f"0001:{n:02x}:00.0", vendor=i[:4], device=i[5:], class_code=code)
+        for n, (i, code) in enumerate(case.get("adapters", {}).items(), 1)
+    )
+    return replace(found, pci_devices=(*found.pci_devices, *devices, *adapters))
 
 
 def nvidia_device(number: int, pci_id: str) -> PciDevice:
