@@ -30,6 +30,8 @@ def smi(seen: Observed) -> Answers:
             remedy="install the user part of the driver (nvidia-utils, nvidia-driver-cuda, "
             "libnvidia-compute)",
         )
+    elif said.rc is None and seen.ran("gpus").ok:
+        pass  # it answers, slowly: what it said is not whole
     elif said.rc is None:
         found = log(seen)
         lines = found.quote(found.with_any(r"NVRM: Xid", _FALLEN, r"GSP"), 2) if found else ()
@@ -74,14 +76,14 @@ def count(seen: Observed) -> Answers:
     listed = [line for line in said.out.splitlines() if re.match(r"GPU \d+:", line)]
     broken = [line for line in said.lines if "Unable to determine" in line or "is lost" in line]
     short_smi = said.ok and len(listed) < len(expected)
-    missing = sorted(expected - driver)
+    missing = sorted(expected ^ driver)
     if not missing and not short_smi and not broken:
         return
-    gone = f": {', '.join(missing)}" if missing else ""
+    gone = f": look for {', '.join(missing)}" if missing else ""
     yield Finding(
         severity="problem",
-        cause=f"of {len(expected)} GPUs on the PCI bus the driver has "
-        f"{len(expected) - len(missing)} and nvidia-smi shows {len(listed)}{gone}",
+        cause=f"GPUs are missing: PCI has {len(expected)}, the driver {len(driver)} and nvidia-smi "
+        f"{len(listed)}{gone}",
         evidence=(
             f"/sys/bus/pci/devices: {', '.join(sorted(expected))}",
             f"/proc/driver/nvidia/gpus: {', '.join(sorted(driver)) or 'empty'}",

@@ -84,7 +84,7 @@ def questions(facts: Facts) -> dict[str, Any]:
     return {
         "ask": "look",
         "seconds": SECONDS,
-        "commands": {**_commands(facts), **_packages(facts)},
+        "commands": {**_commands(facts), **_packages(facts), **MAY_HANG},
         "files": files,
         "folders": folders,
         "links": [],
@@ -92,13 +92,8 @@ def questions(facts: Facts) -> dict[str, Any]:
 
 
 def _commands(facts: Facts) -> dict[str, list[str]]:
-    # A process that the kernel does not let go cannot be ended, and nobody can wait for it:
-    # `timeout`, which can, stands between it and the agent.
-    patient = ["timeout", "300"]
     commands = {
         "id": ["id", "-u"],
-        "gpus": [*patient, "nvidia-smi", "-L"],
-        "smi": [*patient, "nvidia-smi", "-q"],
         "journal": ["journalctl", "-k", "-q", "--no-pager", "-r", "-o", "short-iso",
                     "-n", str(LOG_LINES), "-g", LOG_PATTERN],
         "dmesg": ["dmesg"],
@@ -111,7 +106,6 @@ def _commands(facts: Facts) -> dict[str, list[str]]:
         "library": ["readlink", "-f", *LIBRARIES],
         "fm": ["nv-fabricmanager", "--version"],
         "processes": ["ps", "-e", "-ww", "-o", "pid=,comm=,args="],
-        "docker": [*patient, "docker", "info", "--format", "{{json .}}"],
         "ctk": ["nvidia-ctk", "--version"],
         "containerd": ["containerd", "--version"],
         "containerd_config": ["containerd", "config", "dump"],
@@ -121,6 +115,19 @@ def _commands(facts: Facts) -> dict[str, list[str]]:
     for kernel in kernels(facts):
         commands[f"modinfo {kernel}"] = ["modinfo", "-k", kernel, *MODULES]
     return commands
+
+
+# A process that the kernel does not let go cannot be ended, and nobody can wait for it: `timeout`,
+# which can be, stands between it and the agent.
+_PATIENT = ("timeout", "300")
+
+MAY_HANG = {
+    "smi": [*_PATIENT, "nvidia-smi", "-q"],
+    "gpus": [*_PATIENT, "nvidia-smi", "-L"],
+    "docker": [*_PATIENT, "docker", "info", "--format", "{{json .}}"],
+}
+"""Asked last, the one that says most first: the agent reads one answer after the other, and what
+waits for its turn behind one that hangs can say no more than a pipe holds."""
 
 
 def _packages(facts: Facts) -> dict[str, list[str]]:

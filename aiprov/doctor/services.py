@@ -10,6 +10,8 @@ from aiprov.doctor.observed import Observed
 from aiprov.doctor.reading import gpus, loaded, loaded_version, owned, readings, version_in
 from aiprov.errors import CatalogError
 
+_OF_SYSTEMD = re.compile(r"nvidia-fabricmanager\.service|Failed to start|Stopp|Start")
+
 PERSISTENCED = "nvidia-persistenced.service"
 FABRIC = "nvidia-fabricmanager.service"
 
@@ -83,7 +85,8 @@ def fabric_manager(seen: Observed) -> Answers:
             remedy=f"install nvidia-fabricmanager{package}: aiprov apply with role nvidia_driver",
         )
     elif unit.get("ActiveState") != "active":
-        said = [line for line in seen.ran("fm_log").out.splitlines() if _BAD_LINE.search(line)]
+        lines = seen.ran("fm_log").out.splitlines()
+        said = [line for line in lines if _BAD_LINE.search(line) and not _OF_SYSTEMD.match(line)]
         other = version and driver and version != driver
         yield Finding(
             severity="problem",

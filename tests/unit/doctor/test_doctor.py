@@ -17,6 +17,7 @@ from aiprov.catalog import xids
 from aiprov.doctor import AREAS, Diagnosis, examine, observe
 from aiprov.doctor.questions import questions
 from aiprov.errors import SurveyError
+from aiprov.report.doctor import diagnosis_text
 from aiprov.survey.facts import Facts, PciDevice
 
 TESTS = Path(__file__).parents[2]
@@ -136,6 +137,12 @@ def test_every_cause_has_a_case():
     assert {cause.__name__ for cause in silent} == set()
 
 
+def test_what_may_hang_is_asked_last():
+    """The agent reads answers in turn: one that hangs must not take others' time."""
+    names = list(questions(facts_of(read(TESTS / "doctor" / "hgx.yml")))["commands"])
+    assert names[-3:] == ["smi", "gpus", "docker"]
+
+
 # ---------------------------------------------------------------- garbage
 
 WORDS = st.sampled_from(
@@ -199,6 +206,48 @@ def test_evidence_tells_no_password_and_moves_no_cursor():
     shown = "\n".join(line for item in found(case).findings for line in item.evidence)
     assert "http://me:***@proxy:3128" in shown
     assert "hunter2" not in shown and "\x1b" not in shown
+
+
+# ---------------------------------------------------------------- as it is shown
+
+
+def test_text_has_problems_first_and_remedies_last():
+    text = diagnosis_text("gpu01", found(read(TESTS / "doctor" / "narrow_link.yml")))
+    assert [line for line in text.splitlines() if not line.startswith("      ")] == [
+        "gpu01  1 problem, 1 note",
+        "  problem  the PCIe link of 1 GPU is narrower than the GPU can",
+        next(line for line in text.splitlines() if "remedy: is the slot that wide" in line),
+        "  note  the PCIe link of 1 GPU is slower than the GPU can",
+        next(line for line in text.splitlines() if "remedy: idle GPUs" in line),
+    ]
+
+
+def test_text_of_a_healthy_host_says_what_was_looked_at():
+    diagnosis = found(read(TESTS / "doctor" / "hgx.yml"))
+    lines = diagnosis_text("gpu01", diagnosis).splitlines()
+    assert lines[0] == "gpu01  nothing is wrong"
+    assert lines[1:] == [f"  looked at: {title}" for title in diagnosis.looked_at]
+
+
+def test_text_never_calls_right_what_was_not_looked_at():
+    diagnosis = found(read(TESTS / "doctor" / "log_not_readable.yml"))
+    text = diagnosis_text("gpu01", diagnosis)
+    assert "nothing is wrong" not in text
+    assert text.startswith("gpu01  3 not looked at\n")
+    assert "  not looked at  Docker: " in text
+
+
+def test_much_evidence_is_cut_unless_all_is_asked_for():
+    case = read(TESTS / "doctor" / "hgx.yml")
+    lines = [
+        f"GPU 00000000:{number:02x}:00.0\n    Remapped Rows\n        Pending       : Yes\n"
+        for number in range(1, 9)
+    ]
+    case["commands"]["smi"] = "".join(lines)
+    assert "… 2 more with -v" in diagnosis_text("gpu01", found(case))
+    whole = diagnosis_text("gpu01", found(case), verbose=True)
+    assert "more with -v" not in whole
+    assert whole.count("Remapped Rows / Pending: Yes") == 8
 
 
 # ---------------------------------------------------------------- Xids
