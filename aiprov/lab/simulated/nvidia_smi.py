@@ -161,7 +161,7 @@ FIELDS: Dict[str, Callable[[Gpu], Any]] = {
     "mig.mode.current": lambda g: mig_mode(g, "mig_mode"),
     "mig.mode.pending": lambda g: mig_mode(g, "mig_pending"),
     "compute_mode": lambda g: g[3]["compute_mode"],
-    "persistence_mode": lambda g: switched(g[3]["persistence"]),
+    "persistence_mode": lambda g: switched(lab.persistent(g[3])),
     "ecc.mode.current": lambda g: switched(True) if g[2]["ecc"] else "[N/A]",
     "ecc.mode.pending": lambda g: switched(True) if g[2]["ecc"] else "[N/A]",
     "ecc.errors.corrected.volatile.total": lambda g: str(g[3]["ecc_corrected"]),

@@ -79,7 +79,7 @@ def rows(gpu: Gpu) -> List[str]:
     """The three lines of a GPU."""
     index, address, what, now = gpu
     busy = len(lab.workers(index))
-    shown = "On" if now["persistence"] else "Off"
+    shown = "On" if lab.persistent(now) else "Off"
     mig = "N/A"
     if what["mig"]:
         mig = "Enabled" if now["mig_mode"] else "Disabled"

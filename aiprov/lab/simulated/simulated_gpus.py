@@ -183,10 +183,21 @@ def workers(index: int) -> List[int]:
     return [pid for pid in found if not text_of("/proc/%d/comm" % pid).startswith(_NOT_WORK)]
 
 
+def daemon(pid_file: str) -> str:
+    """The command line of a daemon whose pid file names a live process; empty where none runs."""
+    pid = text_of(pid_file).strip()
+    return text_of(f"/proc/{pid}/cmdline") if pid.isdigit() else ""
+
+
 def fabric_manager() -> bool:
-    """Whether the fabric manager runs: its pid file names a live process."""
-    pid = text_of("/run/nvidia-fabricmanager/nv-fabricmanager.pid").strip()
-    return pid.isdigit() and bool(names_in(f"/proc/{pid}"))
+    """Whether the fabric manager runs."""
+    return bool(daemon("/run/nvidia-fabricmanager/nv-fabricmanager.pid"))
+
+
+def persistent(now: Fields) -> bool:
+    """Whether a GPU stays set up without users: by nvidia-smi -pm, or by the daemon for that."""
+    running = daemon("/run/nvidia-persistenced/nvidia-persistenced.pid")
+    return bool(now["persistence"]) or (bool(running) and "--no-persistence-mode" not in running)
 
 
 def kernel_log(*lines: str) -> None:
