@@ -221,7 +221,7 @@ class _Planner:
     def _change(
         self, role: str, resource: Resource, now: State, after: dict[str, object], why: str
     ) -> None:
-        if isinstance(resource, Package) and not resource.absent and self._lists_are_old():
+        if _needs_lists(resource) and self._lists_are_old():
             self._refresh_lists()
         change = Change(
             role=role,
@@ -326,6 +326,13 @@ class _Planner:
                     after={"type": "absent"},
                     reason="kept only until its service runs with the new version",
                 )
+
+
+def _needs_lists(resource: Resource) -> bool:
+    """Whether package lists are read for it, or fetched: only its own, which then pass for new."""
+    if isinstance(resource, Package):
+        return not resource.absent
+    return isinstance(resource, AptRepository)
 
 
 def _watched(resources: Iterable[Resource]) -> set[str]:

@@ -450,3 +450,10 @@ def test_two_roles_may_not_want_one_key_differently():
     ]
     with pytest.raises(UnsupportedError, match="roles a and b: key 'one': key 'a'"):
         united(desired)
+
+
+def test_a_new_repository_does_not_pass_for_fresh_lists_of_all_others():
+    repository = AptRepository(name="x", uris=("http://x",), suites=("/",))
+    state = {"PackageLists": {"age_s": None}, "Package[a]": package_state(None)}
+    result = planned([repository, Package(name="a", version="1")], state)
+    assert addresses(result) == ["Command[refresh package lists]", "AptRepository[x]"]
