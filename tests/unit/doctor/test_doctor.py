@@ -8,16 +8,20 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from aiprov import app
 from aiprov.catalog import xids
+from aiprov.cli.doctor import doctor
 from aiprov.doctor import AREAS, Diagnosis, examine, observe
 from aiprov.doctor.questions import questions
-from aiprov.errors import SurveyError
-from aiprov.report.doctor import diagnosis_text
+from aiprov.errors import BecomeError, HostError, SurveyError, UnreachableError
+from aiprov.report import doctor as report
 from aiprov.survey.facts import Facts, PciDevice
 
 TESTS = Path(__file__).parents[2]
@@ -211,6 +215,10 @@ def test_evidence_tells_no_password_and_moves_no_cursor():
 # ---------------------------------------------------------------- as it is shown
 
 
+def diagnosis_text(host: str, diagnosis: Diagnosis, *, verbose: bool = False) -> str:
+    return click.unstyle(report.diagnosis_text(host, diagnosis, verbose=verbose))
+
+
 def test_text_has_problems_first_and_remedies_last():
     text = diagnosis_text("gpu01", found(read(TESTS / "doctor" / "narrow_link.yml")))
     assert [line for line in text.splitlines() if not line.startswith("      ")] == [
@@ -248,6 +256,44 @@ def test_much_evidence_is_cut_unless_all_is_asked_for():
     whole = diagnosis_text("gpu01", found(case), verbose=True)
     assert "more with -v" not in whole
     assert whole.count("Remapped Rows / Pending: Yes") == 8
+
+
+GONE = UnreachableError("gone", "no route to host", hint="is it up?")
+REFUSED = BecomeError("refused", "sudo wants a password", hint="give -K")
+
+
+@pytest.mark.parametrize(
+    ("answers", "code"),
+    [
+        (["hgx"], 0),
+        (["hgx", "end_of_life"], 0),
+        (["hgx", "narrow_link"], 3),
+        (["hgx", GONE], 4),
+        (["narrow_link", GONE], 3),
+        (["narrow_link", GONE, REFUSED], 1),
+    ],
+)
+def test_the_exit_code_is_of_the_worst(
+    answers: list[str | HostError], code: int, monkeypatch: pytest.MonkeyPatch
+):
+    said: dict[str, Diagnosis | HostError] = {
+        item.host if isinstance(item, HostError) else item: item
+        if isinstance(item, HostError)
+        else found(read(TESTS / "doctor" / f"{item}.yml"))
+        for item in answers
+    }
+    monkeypatch.setattr(app, "doctor", lambda _request, _names: iter(said.items()))
+    shown = CliRunner().invoke(doctor, ["--json"], standalone_mode=False)
+    assert shown.return_value == code
+    document = json.loads(shown.stdout)
+    assert (document["format_version"], document["verb"]) == ("1.0", "doctor")
+    assert sorted(document["hosts"]) == sorted(said)
+    for name, host in document["hosts"].items():
+        assert host["status"] == {
+            "hgx": "ok", "end_of_life": "ok", "narrow_link": "problems", "gone": "unreachable",
+            "refused": "failed",
+        }[name]  # fmt: skip
+        assert (host["error"] is None) == ("findings" in host)
 
 
 # ---------------------------------------------------------------- Xids
