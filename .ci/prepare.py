@@ -22,6 +22,8 @@ LAB_TOOLS = {
     "ip": "iproute2",
     "ssh": "openssh-client",
     "gpg": "gnupg",
+    "rpmbuild": "rpm",
+    "createrepo_c": "createrepo-c",
 }
 
 

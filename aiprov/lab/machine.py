@@ -28,6 +28,7 @@ TOOLS: Mapping[str, str] = {
     "nsenter": "util-linux",
     "setpriv": "util-linux",
     "chroot": "coreutils",
+    "gpg": "gnupg",
 }
 
 

@@ -196,6 +196,16 @@ def test_a_newer_kernel_gets_its_modules(driven: GpuHost) -> None:
     driven.apt("purge", "-qq", f"linux-image-{newer}", f"linux-headers-{newer}")
 
 
+def test_a_kernel_that_is_too_new_for_the_version_gets_no_modules(driven: GpuHost) -> None:
+    too_new = kernel.UNSUPPORTED
+    said = driven.apt("install", f"linux-headers-{too_new}", f"linux-image-{too_new}", check=False)
+    assert "Bad return status for module build" in said
+    log = driven.text("cat", "/var/lib/dkms/nvidia/580.95.05/build/make.log")
+    assert "driver 580.95.05 does not build on this kernel" in log
+    driven.apt("purge", "-qq", f"linux-image-{too_new}", f"linux-headers-{too_new}")
+    assert driven.versions(*_SET) == {"580.95.05-1"}
+
+
 def test_the_set_moves_to_another_branch_together(driven: GpuHost) -> None:
     driven.apt("install", "-qq", "nvidia-driver-pinning-595")
     driven.apt("install", "-qq", *_SET)

@@ -26,6 +26,8 @@ CUDA = "developer.download.nvidia.com/compute/cuda/repos"
 TOOLKIT = "nvidia.github.io/libnvidia-container/stable"
 DOCKER = "download.docker.com"
 KERNELS = "kernels"
+GDRCOPY = "developer.download.nvidia.com/compute/redist/gdrcopy"
+DOCA = f"linux.mellanox.com/public/repo/doca/{rdma.DOCA}"
 DEBIANS = ("debian12", "debian13")
 UBUNTUS = ("ubuntu2204", "ubuntu2404", "ubuntu2604")
 
@@ -109,3 +111,13 @@ def _build_apt(folder: Path, broken: tuple[str, ...], key: SigningKey) -> None:
             (folder / CUDA / other).symlink_to(systems[0])
     apt.write_flat(folder / TOOLKIT / "deb" / "amd64", map(apt.entry, toolkit.deb_packages()), key)
     apt.write_flat(folder / KERNELS, map(apt.entry, kernel.packages()), key)
+    apt.write_flat(folder / GDRCOPY, map(apt.entry, rdma.gdrcopy_packages()), key)
+    for system in (*DEBIANS, *UBUNTUS):
+        place = folder / DOCA / _doca_name(system) / "x86_64"
+        apt.write_flat(place, map(apt.entry, rdma.doca_packages()), key)
+
+
+def _doca_name(system: str) -> str:
+    """An OS as DOCA's repository names it: ``ubuntu24.04``, ``debian12``."""
+    name, number = system[:6], system[6:]
+    return f"{name}{number[:2]}.{number[2:]}" if name == "ubuntu" else system

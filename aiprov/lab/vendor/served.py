@@ -69,6 +69,7 @@ def variables(folder: Folder) -> dict[str, Any]:
     places = {
         "nvidia_driver": archive.CUDA,
         "nvidia_container_toolkit": archive.TOOLKIT,
+        "gpu_rdma_gdrcopy": archive.GDRCOPY,
     }
     if "docker" in told["archives"]:
         places["containerd"] = archive.DOCKER

@@ -19,7 +19,7 @@ TOOLKITS = {
     "13.2": ("13.2.2", "13.2.78"),
 }
 """Toolkits by minor version: the newest update, and its nvcc."""
-NCCL = (("2.27.7", "12.9"), ("2.28.3", "13.0"))
+NCCL = (("2.28.3", "13.0"), ("2.28.9", "12.9"), ("2.28.9", "13.0"))
 CUDNN = "9.14.0.64"
 
 
@@ -135,17 +135,7 @@ def _metas() -> Iterable[Package]:
 def _libraries(form: Format) -> Iterable[Package]:
     """cuDNN by CUDA major, and NCCL in several versions: one of them is installed."""
     for major in ("12", "13"):
-        sonames = (f"libcudnn.so.9.cuda{major}",)
-        yield Package(
-            name=f"cudnn9-cuda-{major}",
-            version=CUDNN,
-            release="1",
-            summary=f"cuDNN 9 for CUDA {major}",
-            files={
-                f"{form.libraries}/cudnn9-cuda-{major}/README": Content(text=f"{STAND_IN}\n"),
-                **parts.libraries(f"/usr/lib/cudnn9-cuda-{major}", sonames, CUDNN),
-            },
-        )
+        yield from _cudnn(major, form)
     for version, cuda in NCCL:
         release = f"1+cuda{cuda}"
         names = ("libnccl.so.2",)
@@ -154,7 +144,7 @@ def _libraries(form: Format) -> Iterable[Package]:
             name=runtime,
             version=version,
             release=release,
-            batch=f"nccl-{version}",
+            batch=f"nccl-{version}-{cuda}",
             summary="NCCL runtime",
             files=parts.libraries(form.libraries, names, version),
             links=parts.library_links(form.libraries, names, version),
@@ -163,8 +153,28 @@ def _libraries(form: Format) -> Iterable[Package]:
             name=f"libnccl-{form.develop}",
             version=version,
             release=release,
-            batch=f"nccl-{version}",
+            batch=f"nccl-{version}-{cuda}",
             summary="NCCL for developers",
             depends=(form.equal.format(runtime, f"{version}-{release}"),),
             files={"/usr/include/nccl.h": Content(text=f"/* {STAND_IN} */\n")},
         )
+
+
+def _cudnn(major: str, form: Format) -> Iterable[Package]:
+    """The library, its headers, and the package that drags them in."""
+    stem, full = "libcudnn9", f"{CUDNN}-1"
+    folder = f"/usr/lib/cudnn9-cuda-{major}"
+    names = (f"{stem}-cuda-{major}", f"{stem}-headers-cuda-{major}")
+    develop = f"{stem}-{form.develop}-cuda-{major}"
+    contents: dict[str, dict[str, Content]] = {
+        names[0]: parts.libraries(folder, ("libcudnn.so.9",), CUDNN),
+        names[1]: {f"{folder}/include/cudnn.h": Content(text=f"/* {STAND_IN} */\n")},
+    }
+    for name, files in contents.items():
+        yield Package(name=name, version=CUDNN, release="1", summary=f"cuDNN 9 for CUDA {major}",
+                      files=files)  # fmt: skip
+    needs = tuple(form.equal.format(name, full) for name in names)
+    yield Package(name=develop, version=CUDNN, release="1", depends=needs,
+                  summary=f"cuDNN 9 for CUDA {major}, for developers")  # fmt: skip
+    yield Package(name=f"cudnn9-cuda-{major}", version=CUDNN, release="1", depends=(develop,),
+                  summary=f"all of cuDNN 9 for CUDA {major}")  # fmt: skip

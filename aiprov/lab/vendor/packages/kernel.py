@@ -9,7 +9,8 @@ from __future__ import annotations
 import platform
 import re
 
-from aiprov.lab.vendor.package import Content, Package
+from aiprov.lab.vendor import elf
+from aiprov.lab.vendor.package import STAND_IN, Content, Package
 
 NEXT_SUFFIX = "aiprov-lab"
 UNSUPPORTED = f"7.1.0-{NEXT_SUFFIX}"
@@ -96,9 +97,20 @@ def _image(kernel: str) -> Package:
 
 
 def _lists(kernel: str) -> dict[str, Content]:
-    """What depmod reads of a kernel; it holds no module of its own."""
+    """What depmod reads of a kernel, and one module: without any, dkms takes it for removed."""
     names = ("modules.order", "modules.builtin", "modules.builtin.modinfo")
-    return {f"/lib/modules/{kernel}/{name}": Content(text="") for name in names}
+    folder = f"/lib/modules/{kernel}"
+    told = {
+        "name": "aiprov_lab",
+        "description": f"{STAND_IN}: nothing",
+        "license": "GPL",
+        "depends": "",
+        "vermagic": f"{kernel} SMP preempt mod_unload modversions ",
+    }
+    return {
+        f"{folder}/kernel/lib/aiprov_lab.ko": Content(text=elf.module(told)),
+        **{f"{folder}/{name}": Content(text="") for name in names},
+    }
 
 
 def _dropped(kernel: str) -> dict[str, str]:

@@ -15,8 +15,8 @@ DOCA = "3.2.1"
 OFED = "25.10-1.7.1"
 
 
-def deb_packages() -> list[Package]:
-    """All of it for apt."""
+def gdrcopy_packages() -> list[Package]:
+    """GDRCopy for apt. NVIDIA has no repository of it, so it has one of its own here."""
     names = ("libgdrapi.so.2",)
     return [
         _module("gdrdrv-dkms", "gdrdrv", GDRCOPY, "GDRCopy's kernel module"),
@@ -44,6 +44,12 @@ def deb_packages() -> list[Package]:
             summary="all of GDRCopy",
             depends=("gdrdrv-dkms", "libgdrapi", "gdrcopy-tests"),
         ),
+    ]
+
+
+def deb_packages() -> list[Package]:
+    """What NVIDIA's own repository has, for apt."""
+    return [
         _module("nvidia-fs-dkms", "nvidia-fs", NVIDIA_FS, "GPUDirect Storage's kernel module"),
         Package(name="nvidia-fs", version=NVIDIA_FS, release="1", depends=("nvidia-fs-dkms",),
                 summary="GPUDirect Storage's kernel module, whichever kind"),

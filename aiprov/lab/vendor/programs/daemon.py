@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from typing import Callable, Dict
 
 VERSION = "@VERSION@"
@@ -89,7 +90,23 @@ def subnet_manager() -> None:
 
 
 def hostengine() -> None:
-    """Starts anywhere."""
+    """Answers on its port, by which dcgmi finds it. Needs the port to be free."""
+    words = dict(zip(sys.argv[1:], sys.argv[2:]))
+    address = words.get("-b", "127.0.0.1").replace("ALL", "")
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, int(words.get("-p", "5555"))))
+    except OSError as error:
+        raise Refused("Err: Failed to start DCGM Server: %s" % error) from None
+    listener.listen(16)
+
+    def answer() -> None:
+        while True:
+            listener.accept()[0].close()
+
+    threading.Thread(target=answer, daemon=True).start()
 
 
 CHECKS: Dict[str, Callable[[], None]] = {
@@ -129,7 +146,6 @@ def notify(state: str) -> None:
 def serve(name: str) -> int:
     """Say where it is and wait for the signal that ends it."""
     ending = (signal.SIGTERM, signal.SIGINT)
-    signal.pthread_sigmask(signal.SIG_BLOCK, ending)
     place = PID_FILES[name]
     os.makedirs(os.path.dirname(place), exist_ok=True)
     with open(place, "w", encoding="ascii") as out:
@@ -151,6 +167,8 @@ def main() -> int:
     if set(sys.argv[1:]) & {"--help", "-h"}:
         print("%s: stand-in of aiprov's lab for NVIDIA's daemon, version %s" % (name, VERSION))
         return 0
+    # Before any thread is there, so that none of them takes the signal.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
     try:
         CHECKS[name]()
     except Refused as error:

@@ -6,6 +6,7 @@ Formats: outputs of DCGM 4 that users show (2026-11-21).
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from typing import Any, Dict, List
@@ -18,13 +19,16 @@ _NO_ENGINE = (
 )
 
 
-def engine() -> bool:
-    """Whether the host engine runs."""
+def engine(words: List[str]) -> bool:
+    """Whether a host engine answers where the command line says, or where it does by itself."""
+    given = words[words.index("--host") + 1] if "--host" in words[:-1] else "127.0.0.1:5555"
+    host, colon, port = given.rpartition(":")
+    address = (host.strip("[]"), int(port)) if colon else (given, 5555)
     try:
-        with open("/run/nvhostengine.pid", encoding="ascii") as source:
-            return os.path.isdir("/proc/" + source.read().strip())
+        socket.create_connection(address, timeout=5).close()
     except OSError:
         return False
+    return True
 
 
 def gpus() -> List[List[str]]:
@@ -112,12 +116,12 @@ def report(found: List[List[str]], status: str) -> Dict[str, Any]:
 def main() -> int:
     words = sys.argv[1:]
     if not words or words[0] in ("-h", "--help"):
-        print("dcgmi: stand-in of aiprov's lab: discovery -l, diag -r 1 [--json], --version")
+        print("dcgmi: stand-in of aiprov's lab: discovery --list, diag -r 1 [--json], --version")
         return 0
     if words[0] in ("-v", "--version"):
         print("\nVersion : %s\nStand-in of aiprov's lab.\n" % VERSION)
         return 0
-    if not engine():
+    if not engine(words):
         print(_NO_ENGINE)
         return 255
     if words[0] == "discovery":
