@@ -24,12 +24,19 @@ PREFERENCES = "/etc/apt/preferences.d/aiprov-no-nvidia-driver"
 DRIVER_PACKAGES = (
     "cuda-compat-*",
     "cuda-drivers*",
+    "firmware-nvidia*",
     "kmod-nvidia*",
+    "libcuda1*",
+    "libcudadebugger1*",
+    "libnvcuvid1*",
     "libnvidia-*",
+    "libnvoptix1*",
     "libnvsdm*",
     "libxnvctrl*",
-    "nvidia-driver*",
+    "nvidia-alternative*",
     "nvidia-dkms*",
+    "nvidia-driver*",
+    "nvidia-egl-*",
     "nvidia-fabric*",
     "nvidia-firmware*",
     "nvidia-imex*",
@@ -38,9 +45,13 @@ DRIVER_PACKAGES = (
     "nvidia-libXNVCtrl*",
     "nvidia-modprobe*",
     "nvidia-open*",
+    "nvidia-opencl-*",
     "nvidia-persistenced*",
     "nvidia-settings*",
+    "nvidia-smi*",
+    "nvidia-suspend*",
     "nvidia-utils*",
+    "nvidia-vdpau-*",
     "nvidia-xconfig*",
     "nvlink5*",
     "xserver-xorg-video-nvidia*",
@@ -52,17 +63,13 @@ def repository(
     host: Facts,
     settings: Mapping[str, Any],
     resolution: Resolution,
-    url: str | None = None,
-    key: str | None = None,
 ) -> list[Resource]:
     """The repository, unless role ``nvidia_driver`` has it, and what keeps its drivers away.
 
-    ``url`` and ``key`` are the asking role's own; ``None``: those of ``cuda`` or
-    ``nvidia_driver``. Raises ``UnsupportedError`` where it names another repository than the
-    driver comes from.
+    Raises ``UnsupportedError`` where ``cuda`` names another one than the driver comes from.
     """
     theirs = settings.get("nvidia_driver")
-    url, key = _chosen(settings, url, key)
+    url, key = _chosen(settings)
     driver = resolution.driver
     if theirs is not None and driver is not None and driver.source == "nvidia":
         _refuse_another(theirs.nvidia_driver_repository_url, url)
@@ -70,10 +77,10 @@ def repository(
     return [*_preferences(host, url), *_without_drivers(cuda_repository(host, url, key))]
 
 
-def _chosen(
-    settings: Mapping[str, Any], url: str | None, key: str | None
-) -> tuple[str, str | None]:
-    """The first of: the asking role's, that of ``cuda``, that of ``nvidia_driver``, NVIDIA's."""
+def _chosen(settings: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Its base URL and key: the first that ``cuda`` or ``nvidia_driver`` names, or NVIDIA's own."""
+    url: str | None = None
+    key: str | None = None
     for slug in ("cuda", "nvidia_driver"):
         theirs = settings.get(slug)
         url = url or getattr(theirs, f"{slug}_repository_url", None)
