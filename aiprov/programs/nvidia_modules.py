@@ -118,8 +118,8 @@ def library() -> str:
     return ""
 
 
-def is_loaded(module: str) -> bool:
-    return os.path.isdir(at("/sys/module/" + module.replace("-", "_")))
+def is_loaded(name: str) -> bool:
+    return os.path.isdir(at("/sys/module/" + name.replace("-", "_")))
 
 
 def gpus() -> Dict[str, str]:
@@ -142,9 +142,8 @@ def users() -> Iterator[str]:
     for pid in names_in("/proc"):
         if not pid.isdigit():
             continue
-        folder = f"/proc/{pid}/fd"
         try:
-            handles = [os.readlink(at(folder + "/" + name)) for name in names_in(folder)]
+            handles = [os.readlink(at(f"/proc/{pid}/fd/{n}")) for n in names_in(f"/proc/{pid}/fd")]
         except OSError:
             continue  # it ended meanwhile
         if not any(re.match(r"/dev/(nvidia|dri/.*nvidia)", path) for path in handles):
@@ -314,12 +313,13 @@ def last_line(text: str) -> str:
 
 
 def build(kernels: List[str]) -> None:
-    """Build the modules for kernels. Raises ``FailedError`` with what the compiler said."""
+    """Build the modules. Raises ``FailedError`` with what the compiler said."""
     for release in kernels:
         _, said = run("dkms", "autoinstall", "-k", release)
         print(said, end="")
+        run("depmod", "-a", release)  # dkms leaves it out where it has nothing to build
         if not built(release):
-            why = "\n".join(build_log() or said.splitlines()[-5:])
+            why = "\n".join(build_log() or said.splitlines()[-5:]) or "see dkms status"
             raise FailedError(f"no modules {library()} were built for kernel {release}: {why}")
 
 

@@ -347,6 +347,7 @@ def test_modules_of_each_kernel(host):
 
 def test_a_build_that_fails_says_what_the_compiler_said(host):
     host.tool("dkms", "echo building; exit 10")
+    host.tool("depmod", "")
     host.write(
         "/var/lib/dkms/nvidia/580.95.05/build/make.log",
         "CC nv.o\nnv.c:7: error: implicit declaration of function 'x'\nmake: *** [a]\n",
@@ -355,9 +356,10 @@ def test_a_build_that_fails_says_what_the_compiler_said(host):
     assert done.returncode == 1
     assert "no modules 580.95.05 were built for kernel 6.12.1-next" in done.stderr
     assert "nv.c:7: error: implicit declaration" in done.stderr
-    assert host.done == ["dkms autoinstall -k 6.12.1-next"]
+    assert host.done == ["dkms autoinstall -k 6.12.1-next", "depmod -a 6.12.1-next"]
 
 
 def test_a_build_counts_by_what_came_of_it(host):
     host.tool("dkms", "exit 1")  # another module's failure
+    host.tool("depmod", "")
     assert host.run("build", KERNEL).returncode == 0
