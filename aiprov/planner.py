@@ -41,6 +41,7 @@ from aiprov.survey.state import PACKAGE_LISTS
 from aiprov.united import united
 
 LISTS_MAX_AGE_S = 24 * 3600
+INCOMPLETE_MAX_AGE_S = 60
 REFRESH = "Command[refresh package lists]"
 
 BUILT_IN = "aiprov"
@@ -243,13 +244,17 @@ class _Planner:
         if lists is None or self._lists_are_fetched():
             return False
         age = lists.get("age_s")
-        return age is None or age > LISTS_MAX_AGE_S
+        # A source that cannot be fetched stays without lists: do not try again at every stage.
+        most = LISTS_MAX_AGE_S if lists.get("complete", True) else INCOMPLETE_MAX_AGE_S
+        return age is None or age > most
 
     def _refresh_lists(self) -> None:
         if self._lists_are_fetched():
             return
         age = self.state[PACKAGE_LISTS].get("age_s")
         why = "never fetched" if age is None else f"{age // 3600} hours old"
+        if age is not None and age <= LISTS_MAX_AGE_S:
+            why = "a source has none yet"
         refresh = Command(
             name="refresh package lists",
             argv=("apt-get", "update"),

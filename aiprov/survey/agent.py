@@ -299,6 +299,7 @@ def state(request):
         answer["packages"] = dpkg(packages)
     if packages:
         answer["lists_age"] = lists_age(manager)
+        answer["lists_complete"] = manager == "rpm" or lists_complete()
     if rpm:
         answer["rpm"] = rpm.finished()
         answer["locks"] = long_text_of("/etc/dnf/plugins/versionlock.list")
@@ -510,6 +511,24 @@ def lists_age(manager):
         names = [path for path in paths if os.path.exists(path)]
     times = [os.stat(path).st_mtime for path in paths if os.path.exists(path)]
     return max(0, int(time.time() - max(times))) if names and times else None
+
+
+def lists_complete():
+    """Whether apt has a list of every place that its sources name. It quotes odd characters in
+    their names, so only what comes before such a character is compared."""
+    folder = "/etc/apt/sources.list.d"
+    paths = ["/etc/apt/sources.list"] + ["%s/%s" % (folder, name) for name in names_in(folder)]
+    names = names_in("/var/lib/apt/lists")
+    for path in paths:
+        for line in long_text_of(path).split("\n") if path.endswith((".list", ".sources")) else ():
+            for word in line.partition("#")[0].split():
+                place = word.partition("://")[2].rpartition("@")[2].rstrip("/")
+                for odd in "_%+~":
+                    place = place.partition(odd)[0]
+                stem = place.replace("/", "_")
+                if stem and not [name for name in names if name.startswith(stem)]:
+                    return False
+    return True
 
 
 def candidates(request):

@@ -457,3 +457,13 @@ def test_a_new_repository_does_not_pass_for_fresh_lists_of_all_others():
     state = {"PackageLists": {"age_s": None}, "Package[a]": package_state(None)}
     result = planned([repository, Package(name="a", version="1")], state)
     assert addresses(result) == ["Command[refresh package lists]", "AptRepository[x]"]
+
+
+@pytest.mark.parametrize(("age", "refreshed"), [(3600, True), (5, False)])
+def test_lists_without_those_of_every_source_are_fetched_once(age: int, refreshed: bool):
+    state = {
+        "PackageLists": {"age_s": age, "complete": False},
+        "Package[a]": package_state(None, "1-1"),
+    }
+    result = planned([Package(name="a", version="1")], state)
+    assert ("Command[refresh package lists]" in addresses(result)) is refreshed

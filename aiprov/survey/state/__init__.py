@@ -23,7 +23,7 @@ Command          done: bool
 Reboot           needed: bool
 
 Two entries are there beside the resources' own: ``PackageLists`` (age_s: int | None, ``None`` when
-they were never fetched) where packages are asked for, and ``File[<path>.aiprov-previous]`` for
+they were never fetched; complete: bool, whether there is one of every source) where packages are asked for, and ``File[<path>.aiprov-previous]`` for
 every path in a ``restart_on``.
 """
 
@@ -124,7 +124,8 @@ def _state_from(
             case _:
                 state[key] = _one(facts, resource, answer)
     if "lists_age" in answer:
-        state[PACKAGE_LISTS] = {"age_s": answer["lists_age"]}
+        complete = bool(answer.get("lists_complete", True))
+        state[PACKAGE_LISTS] = {"age_s": answer["lists_age"], "complete": complete}
     return state
 
 
