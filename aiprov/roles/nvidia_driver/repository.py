@@ -31,13 +31,6 @@ KEYS = "/usr/local/share/aiprov/nvidia-keyring"
 KEYRING = f"{KEYS}/usr/share/keyrings/cuda-archive-keyring.gpg"
 RPM_KEY = f"/etc/pki/rpm-gpg/RPM-GPG-KEY-{NAME}"
 
-_DEBIAN_KEYRINGS = {
-    "bookworm": "/usr/share/keyrings/debian-archive-keyring.gpg",
-    "trixie": "/usr/share/keyrings/debian-archive-keyring.pgp",
-}
-"""The keyring that Debian's own images name for their sources. A source that names another one for
-the same place makes apt refuse both."""
-
 
 def repositories(vars: Vars, host: Facts, driver: Driver) -> list[Resource]:
     """The repositories that the driver's packages need. Raises ``UnsupportedError``."""
@@ -62,7 +55,6 @@ def cuda_repository(host: Facts, url: str, key: str | None) -> list[Resource]:
     row = nvidia_repositories.cuda_repository(os)
     text = key or nvidia_repositories.signing_key(row.key).text
     base = f"{url}/{row.path(host.architecture)}"
-    # The URL ends in a slash, and so does every path that a Release file of a flat one is below.
     if os.family == "debian":
         return _apt(row, host, url, base, text)
     return _dnf(row, os, host, base, text)
@@ -180,5 +172,5 @@ def _non_free(vars: Vars, os: OperatingSystem) -> AptRepository:
         uris=(vars.nvidia_driver_distribution_url,),
         suites=(os.codename, f"{os.codename}-updates"),
         components=("contrib", "non-free", "non-free-firmware"),
-        signed_by=_DEBIAN_KEYRINGS.get(os.codename),
+        signed_by=vars.nvidia_driver_distribution_keyring,
     )

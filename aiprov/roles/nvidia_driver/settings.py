@@ -10,7 +10,7 @@ from aiprov.catalog import drivers
 from aiprov.catalog.nvidia_repositories import CUDA_URL
 from aiprov.errors import CatalogError
 from aiprov.roles import RoleVars
-from aiprov.values import Address, Url
+from aiprov.values import Address, Path, Url
 
 
 def _text(value: Any) -> Any:
@@ -90,6 +90,11 @@ class Vars(RoleVars):
     nvidia_driver_distribution_url: Url = Field(
         default="http://deb.debian.org/debian",
         description="Debian mirror that has non-free and contrib (source distribution)",
+    )
+    nvidia_driver_distribution_keyring: Path = Field(
+        default="/usr/share/keyrings/debian-archive-keyring.gpg",
+        description="keyring of that mirror: the one that the host's own sources name, if they "
+        "do, because apt refuses two for one place",
     )
     nvidia_driver_epel: bool = Field(
         default=True,
