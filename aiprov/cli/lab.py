@@ -12,6 +12,7 @@ from aiprov import FORMAT_VERSION
 
 if TYPE_CHECKING:
     from aiprov.lab.handle import Lab
+    from aiprov.lab.vendor import Kind
 
 _DIRECTORY = click.option(
     "--directory", type=click.Path(file_okay=False), metavar="PATH",
@@ -36,6 +37,9 @@ def lab() -> None:
     help="Simulated GPUs, where a host does not say: h200x8, h100x4+l40sx2,xid=79@0.",
 )
 @click.option("--group", "groups", multiple=True, help="Put the hosts into this inventory group.")
+@click.option("--vendor", multiple=True, type=click.Choice(["apt", "dnf", "docker"]),
+              help="Stand-in vendor repositories for the hosts; with GPUs there is apt's always.",
+              )  # fmt: skip
 @_DIRECTORY
 def up(
     hosts: tuple[str, ...],
@@ -43,6 +47,7 @@ def up(
     suite: str,
     gpus: str,
     groups: tuple[str, ...],
+    vendor: tuple[Kind, ...],
     directory: str | None,
 ) -> None:
     """Bring hosts up, and write an inventory for them.
@@ -55,7 +60,7 @@ def up(
     count = number if hosts or number else 1
     names = [*hosts, *(f"lab{one + 1}" for one in range(count or 0))]
     specs = [HostSpec.named(word, suite=suite, hardware=gpus, groups=groups) for word in names]
-    _lab(directory).up(specs, say=lambda text: click.echo(text, err=True))
+    _lab(directory).up(specs, vendor=vendor, say=lambda text: click.echo(text, err=True))
 
 
 @lab.command()

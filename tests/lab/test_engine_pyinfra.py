@@ -110,11 +110,7 @@ def archive_on(
 ) -> None:
     """Packages that the host's apt can install, without a key: the repository is not the point."""
     folder = work / "debs"
-    folder.mkdir()
-    for name, versions in packages.items():
-        for version in versions:
-            local_archive.deb(work, folder, name, version, **scripts)
-    local_archive.index(folder, sorted(folder.iterdir()))
+    local_archive.unsigned(folder, packages, **scripts)
     tar = subprocess.run(["tar", "-C", folder, "-c", "."], check=True, capture_output=True).stdout
     host.run(["mkdir", "-p", "/srv/debs"])
     host.run(["tar", "-C", "/srv/debs", "--no-same-owner", "-xf", "-"], stdin=tar)

@@ -11,7 +11,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from aiprov.lab import HostSpec, Lab
-from aiprov.lab.vendor import archive, dnf, served
+from aiprov.lab.vendor import dnf, places, served
 
 pytestmark = pytest.mark.lab
 
@@ -27,15 +27,15 @@ class Dnf:
     def prepare(self, major: str) -> None:
         """Name the repositories of one major version."""
         base = served.address(self.lab.folder.network())
-        places = {
-            "cuda": f"{archive.CUDA}/rhel{major}/x86_64",
-            "toolkit": f"{archive.TOOLKIT}/rpm/x86_64",
+        found_at = {
+            "cuda": f"{places.CUDA}/rhel{major}/x86_64",
+            "toolkit": f"{places.TOOLKIT}/rpm/x86_64",
             "base": f"{dnf.BASE}/x86_64",
         }
         text = "".join(
             f"[{name}]\nname={name}\nbaseurl={base}/{place}\ngpgcheck=1\nrepo_gpgcheck=1\n"
             f"gpgkey=file://{_KEY}\n"
-            for name, place in places.items()
+            for name, place in found_at.items()
         )
         self.lab.run("dnf", ["mkdir", "-p", f"/srv/repos{major}"])
         self.lab.run("dnf", ["tee", f"/srv/repos{major}/all.repo"], stdin=text.encode())

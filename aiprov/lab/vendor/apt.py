@@ -52,8 +52,8 @@ def packages_index(entries: Iterable[Entry], folder: str = ".") -> bytes:
     return "\n".join(blocks).encode()
 
 
-def write_flat(folder: Path, entries: Iterable[Entry], key: SigningKey) -> None:
-    """A flat archive: packages and signed index in one folder, the suite is ``/``."""
+def write_flat(folder: Path, entries: Iterable[Entry], key: SigningKey | None) -> None:
+    """A flat archive: packages and index in one folder, the suite is ``/``; signed by the key."""
     entries = list(entries)
     folder.mkdir(parents=True, exist_ok=True)
     for one in entries:
@@ -77,7 +77,9 @@ def write_suite(
     _write_index(place, index, text, f"Suite: {suite}\nComponents: {component}\n", key)
 
 
-def _write_index(place: Path, index: Path, text: bytes, fields: str, key: SigningKey) -> None:
+def _write_index(
+    place: Path, index: Path, text: bytes, fields: str, key: SigningKey | None
+) -> None:
     files = {"Packages": text, "Packages.gz": gzip.compress(text, 1, mtime=0)}
     rows = []
     for name, data in files.items():
@@ -89,5 +91,6 @@ def _write_index(place: Path, index: Path, text: bytes, fields: str, key: Signin
         f"Architectures: all amd64 arm64\nSHA256:\n{''.join(rows)}"
     )
     (place / "Release").write_text(release, encoding="utf-8")
-    key.clearsign(place / "Release", place / "InRelease")
-    key.detach(place / "Release", place / "Release.gpg")
+    if key is not None:
+        key.clearsign(place / "Release", place / "InRelease")
+        key.detach(place / "Release", place / "Release.gpg")

@@ -15,21 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 from aiprov.lab.state import cache_directory, locked
-from aiprov.lab.vendor import apt, signing
+from aiprov.lab.vendor import apt, dnf, places, signing
 from aiprov.lab.vendor.package import Package
 from aiprov.lab.vendor.packages import cuda, dcgm, driver_deb, kernel, rdma, toolkit
 from aiprov.lab.vendor.signing import SigningKey
 
 Kind = Literal["apt", "dnf", "docker"]
-
-CUDA = "developer.download.nvidia.com/compute/cuda/repos"
-TOOLKIT = "nvidia.github.io/libnvidia-container/stable"
-DOCKER = "download.docker.com"
-KERNELS = "kernels"
-GDRCOPY = "developer.download.nvidia.com/compute/redist/gdrcopy"
-DOCA = f"linux.mellanox.com/public/repo/doca/{rdma.DOCA}"
-DEBIANS = ("debian12", "debian13")
-UBUNTUS = ("ubuntu2204", "ubuntu2404", "ubuntu2604")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +57,8 @@ def ensure(
 
 
 def apt_packages(os: str, broken: tuple[str, ...] = ()) -> list[Package]:
-    """All that NVIDIA's CUDA repository holds for an OS (``debian12``)."""
-    family: driver_deb.Family = "debian" if os in DEBIANS else "ubuntu"
+    """All that NVIDIA's places.CUDA repository holds for an OS (``debian12``)."""
+    family: driver_deb.Family = "debian" if os in places.DEBIANS else "ubuntu"
     return [
         *driver_deb.packages(family, broken),
         *cuda.deb_packages(),
@@ -92,10 +83,9 @@ def _build(kind: Kind, folder: Path, broken: tuple[str, ...], key: SigningKey) -
         if kind == "apt":
             _build_apt(folder, broken, key)
         elif kind == "dnf":
-            from aiprov.lab.vendor import dnf
-
             dnf.build(folder, broken, key)
         else:
+            # Not at the top: it fetches through the lab's proxy, which serves these archives.
             from aiprov.lab.vendor import docker
 
             docker.build(folder, key)
@@ -104,20 +94,22 @@ def _build(kind: Kind, folder: Path, broken: tuple[str, ...], key: SigningKey) -
 
 
 def _build_apt(folder: Path, broken: tuple[str, ...], key: SigningKey) -> None:
-    for systems in (DEBIANS, UBUNTUS):
-        first = folder / CUDA / systems[0] / "x86_64"
+    for systems in (places.DEBIANS, places.UBUNTUS):
+        first = folder / places.CUDA / systems[0] / "x86_64"
         apt.write_flat(first, map(apt.entry, apt_packages(systems[0], broken)), key)
         for other in systems[1:]:
-            (folder / CUDA / other).symlink_to(systems[0])
-    apt.write_flat(folder / TOOLKIT / "deb" / "amd64", map(apt.entry, toolkit.deb_packages()), key)
-    apt.write_flat(folder / KERNELS, map(apt.entry, kernel.packages()), key)
-    apt.write_flat(folder / GDRCOPY, map(apt.entry, rdma.gdrcopy_packages()), key)
-    for system in (*DEBIANS, *UBUNTUS):
-        place = folder / DOCA / _doca_name(system) / "x86_64"
+            (folder / places.CUDA / other).symlink_to(systems[0])
+    apt.write_flat(
+        folder / places.TOOLKIT / "deb" / "amd64", map(apt.entry, toolkit.deb_packages()), key
+    )
+    apt.write_flat(folder / places.KERNELS, map(apt.entry, kernel.packages()), key)
+    apt.write_flat(folder / places.GDRCOPY, map(apt.entry, rdma.gdrcopy_packages()), key)
+    for system in (*places.DEBIANS, *places.UBUNTUS):
+        place = folder / places.DOCA / _doca_name(system) / "x86_64"
         apt.write_flat(place, map(apt.entry, rdma.doca_packages()), key)
 
 
 def _doca_name(system: str) -> str:
-    """An OS as DOCA's repository names it: ``ubuntu24.04``, ``debian12``."""
+    """An OS as places.DOCA's repository names it: ``ubuntu24.04``, ``debian12``."""
     name, number = system[:6], system[6:]
     return f"{name}{number[:2]}.{number[2:]}" if name == "ubuntu" else system

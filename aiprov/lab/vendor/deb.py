@@ -61,7 +61,7 @@ def write(package: Package, architecture: str = "amd64") -> bytes:
 
 def filename(package: Package, architecture: str = "amd64") -> str:
     """What the package's file is called in an archive; an epoch is no part of it."""
-    return f"{package.name}_{package.version}-{package.release}_{architecture}.deb"
+    return f"{package.name}_{package.file_version}_{architecture}.deb"
 
 
 def _digests(files: Mapping[str, Content]) -> str:

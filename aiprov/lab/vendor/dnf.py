@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from aiprov.lab.vendor import archive, rpm
+from aiprov.lab.vendor import places, rpm
 from aiprov.lab.vendor.package import Package
 from aiprov.lab.vendor.packages import cuda, dcgm, driver, driver_rpm, toolkit
 from aiprov.lab.vendor.signing import SigningKey
@@ -87,13 +87,13 @@ def build(folder: Path, broken: tuple[str, ...], key: SigningKey) -> None:
         rpm.build(_base(), work / "base", pool)
         rpm.sign(sorted(pool.iterdir()), key)
         for major in MAJORS:
-            place = folder / archive.CUDA / f"rhel{major}" / "x86_64"
+            place = folder / places.CUDA / f"rhel{major}" / "x86_64"
             members = packages(major, broken)
             _fill(place, members, pool)
             told = modules(streams(members)) if major in MODULAR else ""
             rpm.index(place, key, told)
         for place, members in (
-            (folder / archive.TOOLKIT / "rpm" / "x86_64", toolkit.rpm_packages()),
+            (folder / places.TOOLKIT / "rpm" / "x86_64", toolkit.rpm_packages()),
             (folder / BASE / "x86_64", _base()),
         ):
             _fill(place, members, pool)

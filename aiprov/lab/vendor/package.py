@@ -49,10 +49,14 @@ class Package:
     scripts: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def file_version(self) -> str:
+        """The version as file names have it: ``580.95.05-1``; without a release, it alone."""
+        return f"{self.version}-{self.release}" if self.release else self.version
+
+    @property
     def full_version(self) -> str:
         """The version as the package manager compares it: ``3:580.95.05-1``."""
-        epoch = f"{self.epoch}:" if self.epoch else ""
-        return f"{epoch}{self.version}-{self.release}"
+        return f"{self.epoch}:{self.file_version}" if self.epoch else self.file_version
 
     @property
     def description(self) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from aiprov.errors import LabError
 from aiprov.lab.machine import replace
 from aiprov.lab.state import Folder, Network
-from aiprov.lab.vendor import archive
+from aiprov.lab.vendor import archive, places
 from aiprov.lab.vendor.archive import Kind
 
 GROUP = "stand_ins"
@@ -66,15 +66,15 @@ def variables(folder: Folder) -> dict[str, Any]:
     if not told["archives"]:
         return {}
     base, key = address(folder.network()), told["key"]
-    places = {
-        "nvidia_driver": archive.CUDA,
-        "nvidia_container_toolkit": archive.TOOLKIT,
-        "gpu_rdma_gdrcopy": archive.GDRCOPY,
+    found_at = {
+        "nvidia_driver": places.CUDA,
+        "nvidia_container_toolkit": places.TOOLKIT,
+        "gpu_rdma_gdrcopy": places.GDRCOPY,
     }
     if "docker" in told["archives"]:
-        places["containerd"] = archive.DOCKER
+        found_at["containerd"] = places.DOCKER
     found: dict[str, Any] = {}
-    for role, place in places.items():
+    for role, place in found_at.items():
         found[f"{role}_repository_url"] = f"{base}/{place}"
         found[f"{role}_repository_key"] = key
     return found
@@ -90,7 +90,7 @@ def address(network: Network) -> str:
 def lay(folder: Folder, tree: Path) -> None:
     """Tell a host's apt where headers of its kernel are: no other archive has them."""
     source = (
-        f"Types: deb\nURIs: {address(folder.network())}/{archive.KERNELS}/\nSuites: /\n"
+        f"Types: deb\nURIs: {address(folder.network())}/{places.KERNELS}/\nSuites: /\n"
         f"Signed-By: /{_KEYRING}\n"
     )
     files = {_KEYRING: _told(folder)["key"], "etc/apt/sources.list.d/aiprov-lab.sources": source}
