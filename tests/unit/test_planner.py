@@ -409,6 +409,25 @@ def test_what_waits_for_a_change_is_unknown_until_then():
     assert [item.until for item in result.unknown] == ["Package[pin] has been made so"]
 
 
+def test_what_waits_for_a_restart_comes_after_it():
+    """Restarts are the last of their stage: what asks the service then has to come later."""
+    asked = Command(
+        name="ask",
+        argv=("ask",),
+        unless=PathExists(path="/run/answer"),
+        waits_for=("Service[x.service]",),
+    )
+    stale = {**RUNNING, "stale": ["/etc/x.conf"]}
+    state = {
+        "File[/etc/x.conf]": file_state("new\n"),
+        "Service[x.service]": stale,
+        "Command[ask]": {"done": False},
+    }
+    result = planned([CONFIG, SERVICE, asked], state)
+    assert addresses(result) == ["Service[x.service]"]
+    assert [item.until for item in result.unknown] == ["Service[x.service] has been made so"]
+
+
 def test_a_reboot_that_waits_is_not_planned_before_it_is_known():
     asked = Reboot(
         name="for the driver",
