@@ -147,7 +147,7 @@ class _Planner:
         return None
 
     def _changes(self, name: str) -> bool:
-        """Whether the resource of that address changes in this stage, or is restarted at its end."""
+        """Whether the resource of that address changes in this stage; restarts are changes, too."""
         return any(change.address == name for change in (*self.changes, *self.restarts))
 
     def _version_known_after(self, package: Package) -> str | None:
