@@ -60,7 +60,7 @@ def host(lab_root: Path, request: pytest.FixtureRequest) -> Iterator[GpuHost]:
         f"Types: deb\nURIs: {uri}\nSuites: /\nSigned-By: /etc/apt/keyrings/vendor.asc\n\n"
         for uri in (
             f"{told['nvidia_driver_repository_url']}/{_OS[suite]}/x86_64/",
-            f"{told['nvidia_container_toolkit_repository_url']}/deb/amd64/",
+            f"{told['nvidia_container_toolkit_repository_url']}/stable/deb/amd64/",
         )
     )
     made = GpuHost(lab, "gpu")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from aiprov.lab.vendor.packages import rdma
 
 CUDA = "developer.download.nvidia.com/compute/cuda/repos"
-TOOLKIT = "nvidia.github.io/libnvidia-container/stable"
+TOOLKIT_BASE = "nvidia.github.io/libnvidia-container"
+TOOLKIT = f"{TOOLKIT_BASE}/stable"
 DOCKER = "download.docker.com"
 KERNELS = "kernels"
 GDRCOPY = "developer.download.nvidia.com/compute/redist/gdrcopy"

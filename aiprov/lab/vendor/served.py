@@ -30,13 +30,14 @@ def serve(
     broken: Iterable[str] = (),
     say: Callable[[str], object] = lambda text: None,
 ) -> None:
-    """Serve archives of these kinds, beside those that the lab serves already.
+    """Serve archives of these kinds, beside those that the lab serves already, and always apt's.
 
     ``broken``: versions of the driver whose modules never build, published from now on.
     """
     told = _told(folder)
     faults = tuple(sorted({*told["broken"], *broken}))
-    wanted = [*told["archives"], *(kind for kind in kinds if kind not in told["archives"])]
+    asked = [*told["archives"], *kinds]
+    wanted: list[Kind] = list(dict.fromkeys(["apt", *asked])) if asked else []
     made = {kind: archive.ensure(kind, broken=faults, say=say) for kind in wanted}
     if made:
         document = {
@@ -68,7 +69,7 @@ def variables(folder: Folder) -> dict[str, Any]:
     base, key = address(folder.network()), told["key"]
     found_at = {
         "nvidia_driver": places.CUDA,
-        "nvidia_container_toolkit": places.TOOLKIT,
+        "nvidia_container_toolkit": places.TOOLKIT_BASE,
         "gpu_rdma_gdrcopy": places.GDRCOPY,
     }
     if "docker" in told["archives"]:
