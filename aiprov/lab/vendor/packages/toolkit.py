@@ -141,9 +141,8 @@ def _packages(version: str, equal: str) -> Iterable[Package]:
         summary="the container toolkit, all of it",
         depends=tuple(equal.format(name, full) for name in needs),
         files={
-            "/usr/bin/nvidia-container-runtime-hook": Content(
-                text="#!/bin/sh\n# Stand-in of aiprov's lab: what it did, the runtime does.\n",
-                mode=0o755,
+            "/usr/bin/nvidia-container-runtime-hook": parts.program(
+                "nvidia_container_runtime_hook.sh", version
             )
         },
         **same,  # type: ignore[arg-type]
