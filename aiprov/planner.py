@@ -186,13 +186,19 @@ class _Planner:
 
     def _now(self, resource: Resource) -> State:
         now = self.state.get(address(resource), {})
-        if isinstance(resource, Service) and self._unit_files_change(resource.name):
+        if isinstance(resource, Service) and self._unit_files_change(resource.name, now):
             return {**now, "reload_needed": True}
         return now
 
-    def _unit_files_change(self, unit: str) -> bool:
+    def _unit_files_change(self, unit: str, now: State) -> bool:
+        """Whether systemd has to read the unit's files anew: in this stage, or since it started.
+
+        systemd by itself does not notice the first drop-in of a unit, so an interrupted run would
+        leave it unread.
+        """
         unit_file = f"/etc/systemd/system/{unit}"
-        written = (c.resource.path for c in self.changes if isinstance(c.resource, File | Absent))
+        written = [c.resource.path for c in self.changes if isinstance(c.resource, File | Absent)]
+        written += now.get("stale", ())
         return any(path == unit_file or path.startswith(f"{unit_file}.d/") for path in written)
 
     def _why(self, resource: Resource, now: State, after: dict[str, object]) -> str | None:

@@ -409,6 +409,18 @@ def test_what_waits_for_a_change_is_unknown_until_then():
     assert [item.until for item in result.unknown] == ["Package[pin] has been made so"]
 
 
+def test_a_drop_in_that_an_interrupted_run_wrote_is_read():
+    drop_in = "/etc/systemd/system/x.service.d/a.conf"
+    service = Service(name="x.service", running=True, restart_on=(drop_in,))
+    state = {
+        f"File[{drop_in}]": file_state("new\n"),
+        "Service[x.service]": {**RUNNING, "stale": [drop_in]},
+    }
+    (restart,) = planned([File(path=drop_in, content="new\n"), service], state).changes
+    assert restart.before["reload_needed"] is True
+    assert restart.after["restart"] is True
+
+
 def test_what_waits_for_a_restart_comes_after_it():
     """Restarts are the last of their stage: what asks the service then has to come later."""
     asked = Command(
