@@ -21,7 +21,7 @@ from aiprov.planner import plan as make_plan
 from aiprov.resources import HostState, Reboot, Resource
 from aiprov.survey import Session
 from aiprov.survey.facts import Facts
-from aiprov.undo import came_back, undoing
+from aiprov.undo import came_back, undoing, undoing_before
 from aiprov.wanted import Wanted
 
 MAX_STAGES = 16
@@ -272,7 +272,9 @@ class Convergence:
         undo, what = undoing(failed, done)
         if not undo:
             return ""
-        outcomes = self._make(engine, undo, "rollback")
+        first = undoing_before(failed, self.outcomes)
+        outcomes = self._make(engine, first, "rollback") if first else []
+        outcomes = [*outcomes, *self._make(engine, undo, "rollback")]
         self.rolled_back += [item.change.address for item in outcomes if item.status == "done"]
         if all(item.status == "done" for item in outcomes):
             return f"\n{came_back(failed, what)}"

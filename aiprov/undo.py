@@ -30,6 +30,25 @@ def undoing(failed: Change, outcomes: Sequence[Outcome]) -> tuple[list[Change], 
     return [], ""
 
 
+def undoing_before(failed: Change, outcomes: Sequence[Outcome]) -> list[Change]:
+    """What has to be put back before the packages of a set: what decided about their versions.
+
+    A pin that was changed earlier in the run would else keep the former versions from being had.
+    It takes effect with the next transaction, so it has to have one of its own. ``outcomes``: those
+    of the whole run.
+    """
+    resource = failed.resource
+    waited = resource.waits_for if isinstance(resource, Package) else ()
+    return [
+        _formerly(item.change, failed)
+        for item in outcomes
+        if item.status == "done"
+        and item.change.address in waited
+        and isinstance(item.change.resource, Package)
+        and item.change.before.get("version") != item.change.after.get("version")
+    ]
+
+
 def came_back(failed: Change, what: str) -> str:
     """What to tell once everything was put back."""
     if isinstance(failed.resource, Service):

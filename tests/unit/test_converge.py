@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 
 from aiprov.converge import Convergence, Event, HostApi, HostResult
@@ -260,6 +261,28 @@ def test_a_set_that_fails_gets_its_former_versions_back():
     ]
     assert "the driver was put back at its former versions" in result.error.message
     assert result.rolled_back == ("Package[a]", "Package[b]", "Package[c]")
+
+
+def test_a_pin_that_decided_about_a_set_is_put_back_before_it():
+    names = ("pin-580", "pin-595")
+    pins = [Package(name="pin-580", absent=True), Package(name="pin-595")]
+    waits_for = tuple(f"Package[{name}]" for name in names)
+    members = [replace(item, waits_for=waits_for) for item in driver("a", "b")]
+    state = {
+        **installed("580.95-1", "580.95-1"),
+        "Package[pin-580]": {"version": "580-1", "hold": False, "candidates": ["580-1"]},
+        "Package[pin-595]": {"version": None, "hold": False, "candidates": ["595-1"]},
+    }
+    engine = FailingTransaction(state, bad="595.91")
+    result, _ = run([*pins, *members], engine)
+    assert result.status == "failed"
+    assert engine.undone == [
+        ("Package[pin-580]", "580-1"),
+        ("Package[pin-595]", None),
+        ("Package[a]", "580.95-1"),
+        ("Package[b]", "580.95-1"),
+    ]
+    assert "the driver was put back at its former versions" in result.error.message
 
 
 def test_a_first_installation_that_fails_is_gone_on_with():
