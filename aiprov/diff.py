@@ -150,7 +150,7 @@ def _package(package: Package, now: State) -> State:
         return {"version": None}
     held = {} if package.hold is None else {"hold": package.hold}
     installed = now.get("version")
-    if installed is not None and satisfies(installed, package.version):
+    if installed is not None and satisfies(installed, package.version, package.at_least):
         return {"version": installed, **held}
     return {"version": candidate(package, now) or NEWEST, **held}
 
@@ -158,7 +158,11 @@ def _package(package: Package, now: State) -> State:
 def candidate(package: Package, now: State) -> str | None:
     """The newest version on offer that meets the one asked for."""
     offers = now.get("candidates") or []
-    return next((offer for offer in offers if satisfies(offer, package.version)), None)
+
+    def fits(offer: str) -> bool:
+        return satisfies(offer, package.version, package.at_least)
+
+    return next((offer for offer in offers if fits(offer)), None)
 
 
 def no_candidate(package: Package, now: State) -> UnsupportedError:
@@ -169,9 +173,11 @@ def no_candidate(package: Package, now: State) -> UnsupportedError:
             f"package {package.name}: no repository of this host offers it",
             hint="check the name, and that the repository which has it is configured",
         )
+    least = f", {package.at_least} or newer" if package.at_least else ""
+    asked = f"{package.version}{least}"
     shown = ", ".join(offers[:5]) + (", …" if len(offers) > 5 else "")
     return UnsupportedError(
-        f"package {package.name}: no repository of this host offers version {package.version}",
+        f"package {package.name}: no repository of this host offers version {asked}",
         hint=f"on offer: {shown}",
     )
 

@@ -131,8 +131,9 @@ class Package:
     """A package of the host's own package manager.
 
     ``version``: ``None`` is any installed version; otherwise the upstream version or a dotted
-    prefix of it (``29.4`` is met by ``5:29.4.3-1~debian.12``). The exact package version is
-    resolved from the repository's metadata, never built. ``hold``: ``None`` is not managed.
+    prefix of it (``29.4`` is met by ``5:29.4.3-1~debian.12``). ``at_least``: an upstream version
+    below which none will do. The exact package version is resolved from the repository's metadata,
+    never built. ``hold``: ``None`` is not managed.
     Packages with the same ``together`` are at one upstream version: the one that most of them have,
     if it will do and can be had of all, else the newest that all can be had at.
     ``waits_for``: addresses of resources; while one of them is yet to change, what can be had is
@@ -143,6 +144,7 @@ class Package:
     version: str | None = None
     hold: bool | None = None
     absent: bool = False
+    at_least: str | None = None
     together: str | None = None
     waits_for: tuple[str, ...] = ()
 

@@ -76,7 +76,8 @@ def _can_have(package: Package, state: HostState) -> list[str]:
     installed = now.get("version")
     if installed is not None:
         offers.append(installed)
-    return list(dict.fromkeys(upstream(v) for v in offers if satisfies(v, package.version)))
+    fitting = (v for v in offers if satisfies(v, package.version, package.at_least))
+    return list(dict.fromkeys(upstream(version) for version in fitting))
 
 
 def _installed(package: Package, state: HostState) -> str | None:

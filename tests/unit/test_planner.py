@@ -498,3 +498,13 @@ def test_lists_without_those_of_every_source_are_fetched_once(age: int, refreshe
     }
     result = planned([Package(name="a", version="1")], state)
     assert ("Command[refresh package lists]" in addresses(result)) is refreshed
+
+
+def test_a_version_of_the_branch_that_will_not_do_is_replaced_or_refused():
+    package = Package(name="a", version="580", at_least="580.95.05", together="the driver")
+    old = {**FRESH, "Package[a]": package_state("580.65.06-1", "580.126.09-1", "580.65.06-1")}
+    (change,) = planned([package], old).changes
+    assert change.after["version"] == "580.126.09-1"
+    only_old = {**FRESH, "Package[a]": package_state(None, "580.65.06-1")}
+    with pytest.raises(HostError, match=r"offers version 580, 580\.95\.05 or newer"):
+        planned([package], only_old)

@@ -129,6 +129,7 @@ def _packages(packages: Sequence[Package], manager: str) -> Step:
             "version": p.version,
             "hold": p.hold,
             **({"together": p.together} if p.together else {}),
+            **({"at_least": p.at_least} if p.at_least else {}),
         }
         for p in packages
     ]

@@ -1,7 +1,7 @@
 """Packages: lists fetched, exact versions resolved from the repositories' metadata, holds."""
 
 import importlib
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 from .commands import StepFailedError
 from .versions import satisfies, upstream
@@ -30,11 +30,7 @@ def ensure_packages(step: Step) -> bool:
             manager.remove(gone)
         return bool(gone)
     packages = _levelled(manager, step["packages"])
-    specs = [
-        _spec(manager, item["name"], item["version"])
-        for item in packages
-        if not _present(manager.installed(item["name"]), item["version"])
-    ]
+    specs = [_spec(manager, item) for item in packages if not _present(manager, item)]
     if specs:
         manager.finish_interrupted()
         manager.install(specs)
@@ -52,7 +48,7 @@ def _levelled(manager: Any, packages: List[Step]) -> List[Step]:
         if item.get("together"):
             sets.setdefault(item["together"], []).append(item)
     versions = {name: _common(manager, name, members) for name, members in sets.items()}
-    return [{**p, "version": versions.get(p.get("together"), p["version"])} for p in packages]
+    return [{**p, "version": versions.get(p.get("together", ""), p["version"])} for p in packages]
 
 
 def _common(manager: Any, name: str, members: List[Step]) -> str:
@@ -67,20 +63,22 @@ def _common(manager: Any, name: str, members: List[Step]) -> str:
 
 
 def _fits(offer: str, package: Step) -> bool:
-    return package["version"] is None or satisfies(offer, package["version"])
+    return satisfies(offer, package["version"], package.get("at_least"))
 
 
-def _present(version: Optional[str], wanted: Optional[str]) -> bool:
-    return version is not None and satisfies(version, wanted)
+def _present(manager: Any, package: Step) -> bool:
+    version = manager.installed(package["name"])
+    return version is not None and _fits(version, package)
 
 
-def _spec(manager: Any, name: str, wanted: Optional[str]) -> str:
+def _spec(manager: Any, package: Step) -> str:
     """What to ask the package manager for. Raises ``StepFailedError`` when nothing fits."""
-    if wanted is None:
-        return name
+    name, wanted = package["name"], package["version"]
+    if wanted is None and not package.get("at_least"):
+        return str(name)
     offers = manager.offers(name, wanted)
     for offer in offers:
-        if satisfies(offer, wanted):
+        if _fits(offer, package):
             return str(name + manager.SEPARATOR + offer)
     shown = ", ".join(offers[:5]) or "none"
     raise StepFailedError(f"{name} {wanted} is not on offer; there is: {shown}")

@@ -28,6 +28,8 @@ def before(vars: Vars, host: Facts, driver: Driver) -> list[Resource]:
     if os.family == "debian":
         wanted.append(_unattended(vars))
     if driver.first is not None:
+        # Only one pin can be there. Those that go are named, so that they can be put back.
+        wanted += [Package(name=name, absent=True) for name in driver.replaced if _pins(name)]
         wanted.append(Package(name=driver.first))
     if driver.stream is not None:
         wanted.append(stream(driver.stream))
@@ -50,13 +52,13 @@ def stream(name: str) -> Command:
     )
 
 
-def packages(vars: Vars, resolution: Driver, deciding: list[Resource]) -> list[Package]:
+def packages(vars: Vars, driver: Driver, deciding: list[Resource]) -> list[Package]:
     """All packages, in the order of one transaction; none before ``deciding`` is as it should be.
 
     What must go goes with what replaces it, so that nothing is taken away before it is known that
     there is something in its place.
     """
-    driver, hold = resolution, vars.nvidia_driver_hold
+    hold = vars.nvidia_driver_hold
     until = tuple(address(item) for item in deciding if not isinstance(item, File | Absent))
     version = driver.version or driver.branch
     # Signed modules come with their kernels and have to move with those.
@@ -64,13 +66,29 @@ def packages(vars: Vars, resolution: Driver, deciding: list[Resource]) -> list[P
     beside = [*driver.beside, *([STORAGE] if vars.nvidia_driver_gds else [])]
     return [
         *(Package(name=name, waits_for=until) for name in driver.headers),
-        *(Package(name=name, absent=True, waits_for=until) for name in driver.replaced),
+        *(Package(name=name, absent=True, waits_for=until) for name in _others(driver)),
         *(Package(name=name, hold=beside_held, waits_for=until) for name in beside),
         *(
-            Package(name=name, version=version, hold=hold, together=TOGETHER, waits_for=until)
+            Package(
+                name=name,
+                version=version,
+                at_least=driver.minimum,
+                hold=hold,
+                together=TOGETHER,
+                waits_for=until,
+            )
             for name in driver.locked
         ),
     ]
+
+
+def _pins(name: str) -> bool:
+    return name.startswith("nvidia-driver-pinning-")
+
+
+def _others(driver: Driver) -> list[str]:
+    """What must go with the set; with a pin of this source, the other pins went before."""
+    return [name for name in driver.replaced if driver.first is None or not _pins(name)]
 
 
 def refuse_storage(vars: Vars, resolution: Resolution) -> None:

@@ -23,8 +23,8 @@ Command          done: bool
 Reboot           needed: bool
 
 Two entries are there beside the resources' own: ``PackageLists`` (age_s: int | None, ``None`` when
-they were never fetched; complete: bool, whether there is one of every source) where packages are asked for, and ``File[<path>.aiprov-previous]`` for
-every path in a ``restart_on``.
+they were never fetched; complete: bool, whether there is one of every source) where packages are
+asked for, and ``File[<path>.aiprov-previous]`` for every path in a ``restart_on``.
 """
 
 from __future__ import annotations

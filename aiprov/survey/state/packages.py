@@ -57,7 +57,7 @@ def unmet(facts: Facts, resources: Sequence[Resource], answer: Mapping[str, Any]
 
 def _fits(package: Package, found: Installed) -> bool:
     version = found.get(package.name, (None, False))[0]
-    return version is not None and satisfies(version, package.version)
+    return version is not None and satisfies(version, package.version, package.at_least)
 
 
 def _even(members: Sequence[Package], found: Installed) -> bool:

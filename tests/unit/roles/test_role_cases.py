@@ -217,7 +217,7 @@ def converge(desired: list[Desired], requires: Mapping[str, Any] | None = None) 
     state: Any = {"PackageLists": {"age_s": 60}}
     for item in desired:
         if isinstance(item.resource, Package):
-            candidate = f"{item.resource.version or '1.0'}-1"
+            candidate = f"{item.resource.at_least or item.resource.version or '1.0'}-1"
             state[address(item.resource)] = {
                 "version": None, "hold": False, "candidates": [candidate],
             }  # fmt: skip
