@@ -69,12 +69,18 @@ def apt_packages(os: str, broken: tuple[str, ...] = ()) -> list[Package]:
 
 def _recipe(kind: Kind, broken: tuple[str, ...], key: SigningKey) -> str:
     """A hash of all that the result depends on: the definitions are code, so of the code too."""
+    told = [kind, key.fingerprint]
     own = Path(__file__).resolve().parent
-    digest = hashlib.sha256(json.dumps([kind, broken, key.fingerprint, kernel.running()]).encode())
-    catalog = own.parents[1] / "catalog" / "data" / "nvidia.toml"
-    for path in sorted((*own.rglob("*"), *(own.parent / "simulated").glob("*.py"), catalog)):
-        if path.is_file() and "__pycache__" not in path.parts:
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    if kind == "docker":
+        paths = [own / name for name in ("apt.py", "deb.py", "docker.py", "package.py")]
+    else:
+        told += [*broken, kernel.running()]
+        catalog = own.parents[1] / "catalog" / "data" / "nvidia.toml"
+        simulated = own.parent / "simulated" / "nvidia_smi.py"
+        paths = [path for path in own.rglob("*") if path.is_file()] + [catalog, simulated]
+    digest = hashlib.sha256(json.dumps(told).encode())
+    for path in sorted(path for path in paths if "__pycache__" not in path.parts):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
 
 
