@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from aiprov import programs
 from aiprov.converge import HostResult
 from aiprov.plan import Change, HostPlan
 from aiprov.report.document import HIDDEN, file_diff, is_secret
@@ -164,7 +165,11 @@ def _diff(change: Change) -> Iterator[str]:
     if is_secret(change):
         yield f"        {HIDDEN}"
         return
-    text = file_diff(change) if isinstance(change.resource, File) else None
+    file = change.resource
+    text = file_diff(change) if isinstance(file, File) else None
+    if isinstance(file, File) and text and file.path.startswith(f"{programs.FOLDER}/"):
+        yield click.style("        a program of aiprov's; --json shows it", dim=True)
+        return
     for line in (text or "").splitlines():
         colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
         yield "        " + (click.style(line, fg=colour) if colour else line)
