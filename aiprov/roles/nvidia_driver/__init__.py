@@ -41,7 +41,7 @@ def resources(vars: Vars, host: Facts, cluster: Cluster) -> list[Resource]:
     if driver is None:
         raise UnsupportedError(stack.no_gpu(host) or "no driver fits", hint="see aiprov resolve")
     packages.refuse_storage(vars, resolution)
-    sources = repositories(vars, host, driver)
+    sources = repositories(vars, host, driver, cluster.settings)
     before = packages.before(vars, host, driver)
     deciding = [*(item for item in sources if _brings_repositories(item)), *before]
     wanted = packages.packages(vars, driver, deciding)

@@ -6,6 +6,9 @@ Debian and Ubuntu out of NVIDIA's keyring package, on the RHEL family as the key
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from aiprov import catalog
 from aiprov.catalog import OperatingSystem, nvidia_repositories
 from aiprov.catalog.nvidia_repositories import CudaRepository
@@ -32,8 +35,13 @@ KEYRING = f"{KEYS}/usr/share/keyrings/cuda-archive-keyring.gpg"
 RPM_KEY = f"/etc/pki/rpm-gpg/RPM-GPG-KEY-{NAME}"
 
 
-def repositories(vars: Vars, host: Facts, driver: Driver) -> list[Resource]:
-    """The repositories that the driver's packages need. Raises ``UnsupportedError``."""
+def repositories(
+    vars: Vars, host: Facts, driver: Driver, settings: Mapping[str, Any]
+) -> list[Resource]:
+    """The repositories that the driver's packages need; NVIDIA's goes where nothing needs it.
+
+    ``settings``: those of all the host's roles. Raises ``UnsupportedError``.
+    """
     os = catalog.operating_system(host.os_id, host.os_version)
     if driver.source == "nvidia":
         return [
@@ -42,7 +50,10 @@ def repositories(vars: Vars, host: Facts, driver: Driver) -> list[Resource]:
             ),
             *_epel(vars, os),
         ]
-    return [_non_free(vars, os)] if os.id == "debian" else []
+    # Newer parts of NVIDIA's driver would be drawn in beside the distribution's.
+    unneeded = not {"cuda", "dcgm"} & settings.keys()
+    left = [Absent(path=f"/etc/apt/sources.list.d/{NAME}.sources")] if unneeded else []
+    return [*left, *([_non_free(vars, os)] if os.id == "debian" else [])]
 
 
 def cuda_repository(host: Facts, url: str, key: str | None) -> list[Resource]:
