@@ -1,7 +1,8 @@
 """From ``h200x8`` to the PCI devices of a simulated GPU host, and what is broken about it.
 
 ``MODELxN[+MODELxN…][,FAULT…]``: MODEL is a GPU of the catalog by a short name (``h200``,
-``a100-80gb``) or its PCI id (``10de:2335``). Eight NVSwitch GPUs bring their board's switches.
+``a100-80gb``) or its PCI id (``10de:2335``). Eight NVSwitch GPUs bring their board's switches,
+``nics=N`` adds InfiniBand adapters.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from aiprov.catalog import gpus as catalog
 from aiprov.errors import CatalogError, LabError
 from aiprov.lab.pci import PciDevice
 
-SYNTAX = "MODELxN[+MODELxN...][,missing=N][,narrow=I][,xid=CODE@I][,nouveau]"
+SYNTAX = "MODELxN[+MODELxN...][,nics=N][,missing=N][,narrow=I][,xid=CODE@I][,nouveau]"
 NARROW = 4
 """The lanes that a narrow link has left."""
 _MOST = 16
@@ -164,10 +165,24 @@ def _switch(number: int, device: int) -> PciDevice:
     )
 
 
+def _nic(number: int) -> PciDevice:
+    """A ConnectX-7 of InfiniBand, without a driver: the lab has no fabric that it could join."""
+    return PciDevice(
+        address=f"0000:{0xE0 + number:02x}:00.0",
+        vendor=0x15B3,
+        device=0x1021,
+        class_code=0x020700,
+        subsystem_vendor=0x15B3,
+    )
+
+
 def _broken(made: Gpus, fault: str) -> Gpus:
     kind, _, value = fault.partition("=")
     if kind == "nouveau" and not value:
         return replace(made, nouveau=True)
+    if kind == "nics" and value.isdigit():
+        nics = (_nic(number) for number in range(_checked(int(value), _MOST, fault)))
+        return replace(made, devices=(*made.devices, *nics))
     if kind == "missing" and value.isdigit():
         there = [device for device in made.devices if is_gpu(device)]
         lost = there[len(there) - _checked(int(value), len(there) + 1, fault) :]

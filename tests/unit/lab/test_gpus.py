@@ -27,6 +27,13 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_adapters_are_beside_the_gpus():
+    devices = gpus("h200x2,nics=2").devices
+    adapters = [device for device in devices if device.vendor == 0x15B3]
+    assert len(adapters) == 2
+    assert len({device.address for device in devices}) == len(devices)
+
+
 def test_models_have_short_names(name: str) -> None:
     assert model(name).pci_id == MODELS[name]
 
