@@ -272,9 +272,11 @@ class Convergence:
         undo, what = undoing(failed, done)
         if not undo:
             return ""
-        first = undoing_before(failed, self.outcomes)
-        outcomes = self._make(engine, first, "rollback") if first else []
-        outcomes = [*outcomes, *self._make(engine, undo, "rollback")]
+        if first := undoing_before(failed, self.outcomes):
+            # It may be in place and yet count as failed, because the package manager then tried,
+            # in vain, to finish what had failed before. Whether it is, the next transaction shows.
+            self._make(engine, first, "rollback")
+        outcomes = self._make(engine, undo, "rollback")
         self.rolled_back += [item.change.address for item in outcomes if item.status == "done"]
         if all(item.status == "done" for item in outcomes):
             return f"\n{came_back(failed, what)}"

@@ -53,7 +53,8 @@ def up(
     """Bring hosts up, and write an inventory for them.
 
     GPUS are simulated: MODEL is a short name of the catalog (h200, a100-80gb) or a PCI id; faults
-    are missing=N, narrow=GPU, xid=CODE@GPU and nouveau; nics=N adds InfiniBand adapters. So gpu1:trixie:h200x8 is one host.
+    are missing=N, narrow=GPU, xid=CODE@GPU and nouveau; nics=N adds InfiniBand adapters. So
+    gpu1:trixie:h200x8 is one host.
     """
     from aiprov.lab.build import HostSpec
 

@@ -27,13 +27,6 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_adapters_are_beside_the_gpus():
-    devices = gpus("h200x2,nics=2").devices
-    adapters = [device for device in devices if device.vendor == 0x15B3]
-    assert len(adapters) == 2
-    assert len({device.address for device in devices}) == len(devices)
-
-
 def test_models_have_short_names(name: str) -> None:
     assert model(name).pci_id == MODELS[name]
 
@@ -127,3 +120,10 @@ def test_what_a_host_leaves_open_is_that_of_all() -> None:
     spec = HostSpec.named("gpu1", suite="trixie", hardware="t4x2")
     assert (spec.suite, counted(spec.has)) == ("trixie", (2, 0))
     assert counted(HostSpec.named("gpu1::l4", hardware="t4x2").has) == (1, 0)
+
+
+def test_adapters_are_beside_the_gpus() -> None:
+    devices = gpus("h200x2,nics=2").devices
+    adapters = [device for device in devices if device.vendor == 0x15B3]
+    assert len(adapters) == 2
+    assert len({device.address for device in devices}) == len(devices)
