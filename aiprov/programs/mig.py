@@ -5,6 +5,7 @@
 
 The file (--layout) says for GPUs by their PCI address which instances to have, or that MIG is off:
 ``{"gpus": {"0000:11:00.0": {"instances": {"1g.18gb": 7}}, "0000:1e:00.0": {"instances": null}}}``.
+No instances ({}) is MIG on with whatever instances there are, which are somebody else's business.
 GPUs that it does not name are left alone, except those that this program once gave a layout: it
 keeps a record of them, and turns MIG off on those that the file names no longer.
 
@@ -138,14 +139,11 @@ def listed_instances() -> Tuple[Dict[str, Instances], Set[str]]:
 def document(path: str) -> Dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as source:
-            found = json.load(source)
+            return dict(json.load(source))
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise MigError(f"{path}: {error}") from error
-    if not isinstance(found, dict):
-        raise MigError(f"{path}: not a JSON object")
-    return found
 
 
 def wanted(layout: str, record: str) -> Dict[str, Optional[Instances]]:
@@ -170,7 +168,7 @@ def wrong(gpu: Gpu, want: Optional[Instances]) -> str:
         return "MIG is off"
     if not gpu.pending:
         return "MIG is on, and will be off after a reset"
-    if gpu.instances != want:
+    if want and gpu.instances != want:
         return f"it has {shown(gpu.instances)}, not {shown(want)}"
     if want and not gpu.whole:
         return "its compute instances are not the whole of its GPU instances"
@@ -271,13 +269,12 @@ def cut(gpu: Gpu, instances: Instances) -> None:
     tell(f"{gpu.name}: make {shown(instances)}")
     former = gpus()[gpu.address].instances
     destroy(gpu)
-    said = create(gpu, instances) if instances else ""
+    said = create(gpu, instances)
     if not said:
         return
-    left = "it has no instances, as before"
-    if former:
-        again = create(gpu, former)
-        left = f"{shown(former)} {f'could not be put back: {again}' if again else 'was put back'}"
+    again = create(gpu, former) if former else ""
+    left = f"could not be put back: {again}" if again else "was put back"
+    left = f"{shown(former)} {left}" if former else "it has no instances, as before"
     raise MigError(f"{gpu.name}: the driver does not make {shown(instances)}: {said}; {left}")
 
 
@@ -290,7 +287,8 @@ def make(gpu: Gpu, want: Optional[Instances]) -> None:
         return
     if not gpu.mig or not gpu.pending:
         set_mode(gpu, True)
-    cut(gpu, want)
+    if want:
+        cut(gpu, want)
 
 
 class Paused:

@@ -35,8 +35,8 @@ class Layout(BaseModel):
         "counts them",
     )
     layout: Literal["off"] | dict[Profile, int] = Field(
-        description="instances of each profile, {1g.18gb: 7}; {} is MIG without instances, for "
-        "others to make; off is no MIG"
+        description="instances of each profile, {1g.18gb: 7}; {} is MIG with whatever "
+        "instances others make; off is no MIG"
     )
 
     @field_validator("layout")

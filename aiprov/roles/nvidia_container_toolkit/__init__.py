@@ -21,6 +21,7 @@ from aiprov.resources import (
     Package,
     Resource,
     Succeeds,
+    repository_files,
 )
 from aiprov.roles import Cluster, Note, docker
 from aiprov.roles.nvidia_container_toolkit import cdi, runtimes
@@ -112,7 +113,7 @@ def resources(vars: Vars, host: Facts, cluster: Cluster) -> list[Resource]:
 def _removed(
     vars: Vars, host: Facts, os: OperatingSystem, cluster: Cluster, names: tuple[Runtime, ...]
 ) -> list[Resource]:
-    """Runtimes first: one whose binary is gone fails every container that asks for it."""
+    """What daemons read goes first; they restart when the packages are gone, at the stage's end."""
     return [
         *runtimes.resources(vars, names, os, cluster),
         *cdi.resources(vars, host),
@@ -120,6 +121,7 @@ def _removed(
         Absent(path=programs.path(CHECK)),
         *(Package(name=name, absent=True) for name in toolkit.newest().packages),
         Absent(path=CONFIG),
+        *(Absent(path=file.path) for file in repository_files(_repository(vars, host, os))),
     ]
 
 
@@ -130,7 +132,7 @@ def _old_sources(os: OperatingSystem) -> list[str]:
     return [f"/etc/apt/sources.list.d/{name}.list" for name in (*_OLD_SOURCES, NAME)]
 
 
-def _repository(vars: Vars, host: Facts, os: OperatingSystem) -> Resource:
+def _repository(vars: Vars, host: Facts, os: OperatingSystem) -> AptRepository | DnfRepository:
     row = nvidia_repositories.toolkit_repository(os)
     key = vars.nvidia_container_toolkit_repository_key
     key = key or nvidia_repositories.signing_key(row.key).text

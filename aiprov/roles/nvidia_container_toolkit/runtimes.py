@@ -84,14 +84,16 @@ def _docker(vars: Vars, os: OperatingSystem, settings: RoleVars) -> list[Resourc
         raise TypeError("settings of docker")
     return [
         Directory(path=posixpath.dirname(docker.CONFIG)),
-        docker.config_file(_daemon_json(vars), settings, os),
+        docker.config_file(_daemon_json(vars, settings), settings, os),
         Service(name=docker.UNIT, enabled=True, running=True, restart_on=(docker.CONFIG,)),
     ]
 
 
-def _daemon_json(vars: Vars) -> dict[str, Any]:
+def _daemon_json(vars: Vars, settings: docker.Vars) -> dict[str, Any]:
     if vars.nvidia_container_toolkit_state == "absent":
         values: dict[str, Any] = {"runtimes": {NAME: None}}
+        if vars.nvidia_container_toolkit_cdi and "cdi" not in settings.docker_features:
+            values["features"] = {"cdi": None}
         if vars.nvidia_container_toolkit_default_runtime:
             values["default-runtime"] = None
         return values

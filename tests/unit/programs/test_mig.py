@@ -149,12 +149,14 @@ def test_at_boot_nobody_waits_for_the_refresh(host: Make):
     assert one.called[-1] == "--no-block restart nvidia-cdi-refresh.service"
 
 
-def test_mig_without_instances_is_a_layout_too(host: Make):
+def test_instances_may_be_left_to_others(host: Make):
     one = host("h200x2")
     one.want(gpu0={})
     one.apply()
     assert one.devices() == []
-    assert "Enabled" in one.machine.smi("--query-gpu=mig.mode.current", "--format=csv,noheader")
+    one.machine.smi("mig", "-i", "0", "-cgi", "2g.35gb", "-C")
+    one.apply()
+    assert one.devices() == ["2g.35gb"]
 
 
 def test_other_gpus_are_left_alone(host: Make):
