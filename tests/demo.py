@@ -1,4 +1,4 @@
-"""``make demo``: real hosts from a plain OS to Docker and containerd, shown step by step.
+"""``make demo``: real hosts from a plain OS to containers with GPUs, shown step by step.
 
 Every step is the command that a user would type. The lab is removed at the end, also after Ctrl-C.
 """
@@ -17,10 +17,21 @@ AIPROV = str(Path(sys.executable).parent / "aiprov")
 LAB = ".lab/demo"
 INVENTORY = ("-i", f"{LAB}/inventory.yml", "-i", "inventory/lab")
 PAGE = ".lab/demo-report.html"
+IMAGE = "aiprov.lab/busybox:1"
 
 STEPS: Sequence[tuple[str, Sequence[str], tuple[int, ...]]] = (
-    ("Three plain hosts", ("lab", "up", "web1", "web2", "gpu1:trixie", "--directory", LAB), (0,)),
+    (
+        "Three plain hosts, one with eight simulated GPUs",
+        ("lab", "up", "web1", "web2", "gpu1:trixie:h200x8", "--directory", LAB),
+        (0,),
+    ),
     ("What they are", ("facts", *INVENTORY, "--limit", "gpu1"), (0,)),
+    (
+        "Which versions fit together for it",
+        ("resolve", "--os", "debian-13", "--gpu", "10de:2335", "--driver", "580",
+         "--cuda", "13.0"),
+        (0,),
+    ),
     ("The settings, checked before any host is touched", ("inventory", "check", *INVENTORY), (0,)),
     ("What would change on one of them", ("plan", *INVENTORY, "--limit", "web1"), (2,)),
     ("Make it so, everywhere", ("apply", *INVENTORY, "-v"), (0,)),
@@ -31,6 +42,27 @@ STEPS: Sequence[tuple[str, Sequence[str], tuple[int, ...]]] = (
         "Docker runs there",
         ("lab", "ssh", "--directory", LAB, "web1", "docker", "info", "--format",
          "{{.ServerVersion}}/{{.CgroupDriver}}"),
+        (0,),
+    ),
+    ("Is anything wrong with the GPUs?", ("doctor", *INVENTORY, "gpu1"), (0,)),
+    ("An image to run", ("lab", "image", "--directory", LAB, "gpu1"), (0,)),
+    (
+        "docker run sees the GPUs, by CDI",
+        ("lab", "ssh", "--directory", LAB, "gpu1", "docker", "run", "--rm",
+         "--device", "nvidia.com/gpu=all", IMAGE, "busybox", "ls", "-C", "/dev"),
+        (0,),
+    ),
+    (
+        "The same image for containerd",
+        ("lab", "image", "--directory", LAB, "gpu1", "--engine", "containerd"),
+        (0,),
+    ),
+    (
+        "ctr run sees the one it asks for, by CDI",
+        ("lab", "ssh", "--directory", LAB, "gpu1", "ctr", "--namespace", "k8s.io", "run", "--rm",
+         "--runc-binary", "/usr/bin/nvidia-container-runtime",
+         "--env", "NVIDIA_VISIBLE_DEVICES=nvidia.com/gpu=3", IMAGE, "demo",
+         "busybox", "ls", "-C", "/dev"),
         (0,),
     ),
 )  # fmt: skip

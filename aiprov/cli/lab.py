@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -100,6 +100,16 @@ def status(directory: str | None, as_json: bool) -> None:
         state = "running" if host["running"] else "off"
         click.echo(f"{host['name']:<16} {host['address']:<16} {host['suite']:<10} {state}")
     click.echo(f"inventory: {there.inventory}" if hosts else "no hosts", err=True)
+
+
+@lab.command()
+@click.argument("host")
+@click.option("--engine", type=click.Choice(["docker", "containerd"]), default="docker",
+              show_default=True, help="Whose image store.")  # fmt: skip
+@_DIRECTORY
+def image(host: str, engine: Literal["docker", "containerd"], directory: str | None) -> None:
+    """Give a host's container engine a small image (busybox), and print its name."""
+    click.echo(_lab(directory).import_image(host, engine))
 
 
 @lab.command(context_settings={"ignore_unknown_options": True})
