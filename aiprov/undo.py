@@ -74,7 +74,27 @@ def _former_packages(failed: Change, outcomes: Sequence[Outcome]) -> list[Change
     )
     if not (in_a_set and was_there):
         return []
-    return [_formerly(change, failed) for change in touched]
+    named = {change.resource.name for change in touched if isinstance(change.resource, Package)}
+    return [*(_formerly(change, failed) for change in touched), *_brought(touched, named, failed)]
+
+
+def _brought(touched: Sequence[Change], named: set[str], failed: Change) -> list[Change]:
+    """What the set had brought along at its version, and that no package manager takes back."""
+    brought: dict[str, str] = {}
+    for change in touched:
+        brought |= change.before.get("companions") or {}
+    return [
+        Change(
+            role=failed.role,
+            resource=Package(name=name),
+            before={"version": None},
+            after={"version": version},
+            reason=f"{failed.address} failed",
+            undo=True,
+        )
+        for name, version in sorted(brought.items())
+        if name not in named
+    ]
 
 
 def _removed_for(outcome: Outcome, failed: Change) -> bool:

@@ -224,8 +224,8 @@ def facts(request):
     variables = "/sys/firmware/efi/efivars"
     name = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
     secure_boot = bytes_of(variables + "/" + name)
-    keys = [path for path in OWNER_KEYS if secure_boot[4:5] == b"\x01" and os.path.exists(path)]
-    owner_keys = [Child(("mokutil", "--test-key", path)) for path in keys]
+    keys = OWNER_KEYS if secure_boot[4:5] == b"\x01" else ()
+    keys = [Child(("mokutil", "--test-key", path)) for path in keys if os.path.exists(path)]
     answer = {
         "uname": list(os.uname()),
         "python": "%d.%d.%d" % sys.version_info[:3],
@@ -239,7 +239,7 @@ def facts(request):
         "pci": {name: pci(name) for name in names_in("/sys/bus/pci/devices")},
         "net": {name: net(name) for name in names_in("/sys/class/net")},
         "kernels": [name for name in names_in("/lib/modules") if bootable(name)],
-        "owner_keys": [child.finished() for child in owner_keys],
+        "owner_keys": [child.finished() for child in keys],
     }
     for name, child in children.items():
         answer[name] = child.finished()
@@ -247,8 +247,8 @@ def facts(request):
 
 
 def bootable(kernel):
-    paths = ("/boot/vmlinuz-%s" % kernel, "/lib/modules/%s/vmlinuz" % kernel)
-    return any(os.path.exists(path) for path in paths)
+    exists = os.path.exists
+    return exists("/boot/vmlinuz-" + kernel) or exists("/lib/modules/%s/vmlinuz" % kernel)
 
 
 def bytes_of(path):
@@ -297,6 +297,7 @@ def state(request):
     }
     if packages and manager == "dpkg":
         answer["packages"] = dpkg(packages)
+        answer["companions"] = companions(request.get("sets", []), answer["packages"])
     if packages:
         answer["lists_age"] = lists_age(manager)
         answer["lists_complete"] = manager == "rpm" or lists_complete()
@@ -494,6 +495,20 @@ def dpkg(names):
     return found
 
 
+def companions(names, installed):
+    """name -> version of all packages at a version that one of these has: what they came with."""
+    found, versions = {}, {installed[name][0] for name in names if name in installed} - {None}
+    text = long_text_of("/var/lib/dpkg/status") if versions else ""
+    for version in versions:
+        start = text.find("\nVersion: %s\n" % version)
+        while start >= 0:
+            fields = paragraph(text[text.rfind("\n\n", 0, start) + 2 : text.find("\n\n", start)])
+            if fields["Status"].split()[2] in INSTALLED:
+                found[fields["Package"]] = version
+            start = text.find("\nVersion: %s\n" % version, start + 1)
+    return found
+
+
 def paragraph(text):
     pairs = (line.partition(": ") for line in text.split("\n") if line[:1] != " ")
     return {key: value for key, _, value in pairs}
@@ -514,12 +529,10 @@ def lists_age(manager):
 
 
 def lists_complete():
-    """Whether apt has a list of every place that its sources name. It quotes odd characters in
-    their names, so only what comes before such a character is compared."""
-    folder = "/etc/apt/sources.list.d"
-    paths = ["/etc/apt/sources.list"] + ["%s/%s" % (folder, name) for name in names_in(folder)]
+    """Whether apt has a list of every place that its sources name (up to what it would quote)."""
+    paths = ["/etc/apt/sources.list.d/" + name for name in names_in("/etc/apt/sources.list.d")]
     names = names_in("/var/lib/apt/lists")
-    for path in paths:
+    for path in paths + ["/etc/apt/sources.list"]:
         for line in long_text_of(path).split("\n") if path.endswith((".list", ".sources")) else ():
             for word in line.partition("#")[0].split():
                 place = word.partition("://")[2].rpartition("@")[2].rstrip("/")
@@ -554,11 +567,8 @@ def look(request):
     """What commands say, and what is in files, folders and behind links: for a diagnosis."""
     seconds = request.get("seconds", COMMAND_S)
     asked = {name: Child(argv, seconds) for name, argv in request.get("commands", {}).items()}
-    answer = {
-        "files": {path: text_of(path) for path in request.get("files", [])},
-        "folders": {path: names_in(path) for path in request.get("folders", [])},
-        "links": {path: link_of(path) for path in request.get("links", [])},
-    }
+    read = {"files": text_of, "folders": names_in, "links": link_of}
+    answer = {kind: {path: of(path) for path in request.get(kind, [])} for kind, of in read.items()}
     answer["commands"] = {name: child.finished() for name, child in asked.items()}
     return answer
 

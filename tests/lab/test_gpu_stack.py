@@ -182,7 +182,7 @@ def test_modules_that_cannot_be_built_leave_the_old_driver_working(hosts: Site, 
     said = apply(hosts, host, nvidia_driver_branch=None, nvidia_driver_version="595.999.01")
     assert said.code == 1, said.out + said.err
     assert f"{host}: failed: Package[" in said.out
-    assert "was put back at its former versions" in said.out
+    assert "was put back at its former versions" in said.out, said.out
     assert versions(hosts, host) == before
     settled(hosts, host, nvidia_driver_branch="595", nvidia_driver_version=None)
     assert versions(hosts, host) == before

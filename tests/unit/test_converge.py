@@ -291,3 +291,12 @@ def test_a_first_installation_that_fails_is_gone_on_with():
     assert result.status == "failed"
     assert engine.undone == []
     assert result.rolled_back == ()
+
+
+def test_what_a_set_had_brought_along_is_put_back_with_it():
+    state = installed("580.95-1", "580.95-1")
+    state["Package[a]"]["companions"] = {"a": "580.95-1", "lib": "580.95-1"}
+    engine = FailingTransaction(state, bad="595")
+    run(driver("a", "b"), engine)
+    assert ("Package[lib]", "580.95-1") in engine.undone
+    assert [name for name, _ in engine.undone].count("Package[a]") == 1

@@ -5,7 +5,8 @@ Pure on both sides. The state of each kind has these keys:
 AptRepository    files: [sha256 of each of ``repository_files``, "" if absent], fetched: bool
 DnfRepository    files: as above
 Package          version: str | None, hold: bool, candidates: [exact versions, newest first]
-                 (``candidates`` is read only where the installed version does not do)
+                 (``candidates`` is read only where the installed version does not do),
+                 for one of a set companions: {name: version} of all packages at its version
 File             type: absent|file|directory|link|other, mode: int, owner: str, group: str,
                  sha256: str, content: str | None (``None``: not text, too large, or secret)
 Directory        type, mode, owner, group
@@ -115,7 +116,7 @@ def _state_from(
         key = address(resource)
         match resource:
             case Package():
-                state[key] = packages.state(resource, found, offers)
+                state[key] = packages.state(resource, found, offers, answer.get("companions", {}))
             case Service():
                 state[key] = services.state(resource, units, answer)
                 for path in resource.restart_on:
@@ -164,6 +165,8 @@ def _ask(resource: Resource, asks: Asks) -> None:
                 asks.lists |= set(packages.list_names(resource, asks.facts.deb_architecture))
         case Package():
             asks.packages.add(resource.name)
+            if resource.together is not None:
+                asks.sets.add(resource.name)
         case File():
             asks.file(resource)
         case Directory() | Link() | Absent():

@@ -17,6 +17,7 @@ class Asks:
 
     facts: Facts
     packages: set[str] = field(default_factory=set)
+    sets: set[str] = field(default_factory=set)
     units: set[str] = field(default_factory=set)
     sysctls: set[str] = field(default_factory=set)
     modules: set[str] = field(default_factory=set)
@@ -61,6 +62,7 @@ class Asks:
         parts: dict[str, Any] = {
             "manager": "rpm" if redhat else "dpkg",
             "packages": sorted(self.packages),
+            "sets": sorted(self.sets),
             "units": sorted(self.units),
             "sysctls": sorted(self.sysctls),
             "modules": sorted(self.modules),

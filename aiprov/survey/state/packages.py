@@ -66,10 +66,18 @@ def _even(members: Sequence[Package], found: Installed) -> bool:
     return all(_fits(package, found) for package in members) and len(versions) == 1
 
 
-def state(package: Package, found: Installed, offered: Mapping[str, list[str]]) -> State:
-    """A package's state."""
+def state(
+    package: Package,
+    found: Installed,
+    offered: Mapping[str, list[str]],
+    companions: Mapping[str, str],
+) -> State:
+    """A package's state. ``companions``: what is at the versions of sets, by name."""
     version, held = found.get(package.name, (None, False))
-    return {"version": version, "hold": held, "candidates": offered.get(package.name, [])}
+    now = {"version": version, "hold": held, "candidates": offered.get(package.name, [])}
+    if package.together is None:
+        return now
+    return {**now, "companions": {n: v for n, v in companions.items() if v == version}}
 
 
 def offers(facts: Facts, candidates: Mapping[str, Any]) -> Mapping[str, list[str]]:
