@@ -241,3 +241,12 @@ def test_dpkg_status_is_read_as_dpkg_means_it(tmp_path: Path) -> None:
         "both": ["3.1", False],
         "last": ["4.0", False],
     }
+
+
+def test_what_a_package_came_with_is_told() -> None:
+    answer = ask_state(manager="dpkg", packages=["libc6", "no-such-package"],
+                       sets=["libc6", "no-such-package"])  # fmt: skip
+    version, _ = answer["packages"]["libc6"]
+    assert answer["companions"]["libc6"] == version
+    assert answer["companions"].get("libc-bin") == version  # of the same source
+    assert set(answer["companions"].values()) == {version}
