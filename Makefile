@@ -1,4 +1,4 @@
-# make demo    three real hosts from a plain OS to Docker and containerd
+# make demo    three real hosts from a plain OS to containers with simulated GPUs
 # make test    everything that this machine can run
 # make bench   speed, side by side with what you use today
 # make clean   remove what the above left
