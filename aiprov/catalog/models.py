@@ -9,6 +9,7 @@ from aiprov.catalog import gpus
 from aiprov.errors import CatalogError
 
 _ID = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{4}")
+_BY_ID = "any GPU, GeForce too, can be given by its PCI id, as lspci -nn says it: 10de:2335"
 
 
 def pci_id(word: str) -> str:
@@ -35,7 +36,7 @@ def pci_id(word: str) -> str:
     ids = ", ".join(f"{names[name].pci_id} ({names[name].name})" for name in near)
     raise CatalogError(
         f"{word!r} is no GPU that the catalog knows",
-        hint=f"did you mean {ids}?" if ids else "give its PCI id, as lspci -nn says it: 10de:2335",
+        hint=f"did you mean {ids}? {_BY_ID}" if ids else _BY_ID,
     )
 
 

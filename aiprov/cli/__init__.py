@@ -178,7 +178,7 @@ def render(engine: str, role: str, host: str, **flags: Any) -> int:
               help="The image's OS: debian-12, ubuntu-24.04, rocky-9 …")  # fmt: skip
 @click.option("--arch", default="x86_64", show_default=True, help="The image's architecture.")
 @click.option("--gpu", "gpus", multiple=True, metavar="ID|MODEL",
-              help="A GPU that the instance has. Several times for several.")  # fmt: skip
+              help="A GPU that the instance is going to have. Once for each of them.")  # fmt: skip
 @click.option("--gzip", "compressed", is_flag=True, help="Compress, for tight user-data limits.")
 @click.option("--allow-secrets", is_flag=True, help="Write secret values into the user-data.")
 @with_flags(INVENTORY, ROLES)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--architecture", "--arch", default="x86_64", show_default=True,
               type=click.Choice(["x86_64", "aarch64"]), help="Of the host's CPU.")  # fmt: skip
 @click.option("--gpu", "gpus", multiple=True, metavar="ID|MODEL",
-              help="PCI id (10de:2335) or model (H200). Several times for several.")  # fmt: skip
+              help="PCI id (10de:2335) or model (L40S). Several times for several.")  # fmt: skip
 @click.option("--kernel", "kernels", multiple=True, metavar="RELEASE",
               help="Kernel that needs modules, as uname -r says it. May be repeated.")  # fmt: skip
 @click.option("--secure-boot", is_flag=True, help="Secure Boot is on.")

@@ -31,17 +31,17 @@ UNLOADED = (
 )  # fmt: skip
 """All that has to go before other modules can be loaded, in this order."""
 
-UNITS = tuple(
-    f"{name}.service"
-    for name in ("nvidia-persistenced", "nvidia-fabricmanager", "nvidia-imex", "nvidia-dcgm")
-)
+WATCHERS = ("nvidia-persistenced", "nvidia-fabricmanager", "nvidia-imex", "nvidia-dcgm")
+UNITS = tuple(f"{name}.service" for name in WATCHERS)
 """Services that only watch over GPUs: no work is lost when they stop for a moment."""
 
 OTHERS = ("nouveau", "nova", "nova_core", "nova-core", "nova_drm")
+KERNEL = os.uname().release
 LIBRARIES = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64")
 TO_LOAD = "/etc/modules-load.d/aiprov-nvidia.conf"
 OPTIONS = "/etc/modprobe.d/aiprov-nvidia.conf"
 TRIED = "/run/aiprov/nvidia-reload-tried"
+SHOWN_AS = {"RestrictProfilingToAdminUsers": "RmProfilingAdminOnly"}  # driver 595.84, 2026-11-21
 
 
 class Module(NamedTuple):
@@ -54,9 +54,6 @@ class Module(NamedTuple):
 
 class FailedError(Exception):
     """What could not be done, and the way out."""
-
-
-# ---------------------------------------------------------------- reading the host
 
 
 def at(path: str) -> str:
@@ -73,7 +70,19 @@ def text_of(path: str) -> str:
 
 
 def names_in(path: str) -> List[str]:
-    return sorted(os.listdir(at(path))) if os.path.isdir(at(path)) else []
+    """What a folder has; nothing where it is not there, or goes meanwhile."""
+    try:
+        return sorted(os.listdir(at(path)))
+    except OSError:
+        return []
+
+
+def target(path: str) -> str:
+    """Where a link leads; empty where there is none, or it goes meanwhile."""
+    try:
+        return os.readlink(at(path))
+    except OSError:
+        return ""
 
 
 def run(*argv: str) -> Tuple[int, str]:
@@ -83,10 +92,6 @@ def run(*argv: str) -> Tuple[int, str]:
     except FileNotFoundError:
         return 127, f"{argv[0]} is not installed"
     return done.returncode, done.stdout.decode("utf-8", "replace")
-
-
-def kernel() -> str:
-    return os.uname().release
 
 
 def on_disk(release: str) -> Optional[Module]:
@@ -130,8 +135,7 @@ def gpus() -> Dict[str, str]:
         ours = text_of(folder + "/vendor").strip() == "0x10de"
         if not ours or text_of(folder + "/class")[:6] not in ("0x0300", "0x0302"):
             continue
-        link = at(folder + "/driver")
-        driver = os.path.basename(os.readlink(link)) if os.path.islink(link) else ""
+        driver = os.path.basename(target(folder + "/driver"))
         if driver != "vfio-pci":
             found[address] = driver
     return found
@@ -142,10 +146,8 @@ def users() -> Iterator[str]:
     for pid in names_in("/proc"):
         if not pid.isdigit():
             continue
-        try:
-            handles = [os.readlink(at(f"/proc/{pid}/fd/{n}")) for n in names_in(f"/proc/{pid}/fd")]
-        except OSError:
-            continue  # it ended meanwhile
+        folder = f"/proc/{pid}/fd/"
+        handles = [target(folder + number) for number in names_in(folder)]
         if not any(re.match(r"/dev/(nvidia|dri/.*nvidia)", path) for path in handles):
             continue
         if not set(re.split(r"[/\s]", text_of(f"/proc/{pid}/cgroup"))) & set(UNITS):
@@ -156,17 +158,14 @@ def lines_of(path: str) -> List[str]:
     return [line.strip() for line in text_of(path).splitlines() if line.strip() and line[0] != "#"]
 
 
-# ---------------------------------------------------------------- what is wrong
-
-
 def unlike() -> Iterator[str]:
     """How what is loaded differs from what would be loaded now."""
     for address, driver in gpus().items():
         if driver in OTHERS:
             yield f"{driver} has GPU {address}"
-    wanted, now = on_disk(kernel()), loaded()
+    wanted, now = on_disk(KERNEL), loaded()
     if wanted is None:
-        yield f"the running kernel {kernel()} has no NVIDIA modules"
+        yield f"the running kernel {KERNEL} has no NVIDIA modules"
     elif now is None:
         yield "no NVIDIA driver is loaded"
     elif now.version != wanted.version:
@@ -187,15 +186,17 @@ def wrong_options() -> Iterator[str]:
     for line in lines_of(OPTIONS):
         for word in line.split()[2:] if line.startswith("options nvidia ") else ():
             name, _, value = word.partition("=")
-            now = params.get(name.replace("NVreg_", "", 1))
+            bare = name.replace("NVreg_", "", 1)
+            now = params.get(bare, params.get(SHOWN_AS.get(bare, "")))
             if now is not None and plain(now) != plain(value):
                 yield f"option {name} is {now}, wanted {value}"
 
 
 def plain(value: str) -> str:
-    """A value however it is written: ``0x1`` and ``1`` are the same."""
-    bare = value.strip('"')
-    return str(int(bare, 0)) if re.match(r"(0x[0-9a-fA-F]+|[1-9]\d*|0)$", bare) else bare
+    """A value however it is written: ``0x1b6``, ``0666`` and ``438`` are the same to the kernel."""
+    bare = re.sub(r"^0(?=[0-7]+$)", "0o", value.strip('"'))
+    number = re.match(r"(0x[0-9a-fA-F]+|0o[0-7]+|-?[1-9]\d*|0)$", bare)
+    return str(int(bare, 0) % 2**32) if number else bare
 
 
 def unverified(arguments: argparse.Namespace) -> Iterator[str]:
@@ -208,10 +209,10 @@ def unverified(arguments: argparse.Namespace) -> Iterator[str]:
             f"{len(there)} GPUs are on the PCI bus, not {arguments.gpus}: see the BMC's log, power "
             "the host off and on, reseat the GPU; or correct nvidia_driver_expected_gpus"
         )
-    wanted = on_disk(kernel())
+    wanted = on_disk(KERNEL)
     if arguments.signed and wanted is not None and not wanted.signer:
         yield (
-            f"Secure Boot is on and the modules of {kernel()} are not signed: enrol a machine "
+            f"Secure Boot is on and the modules of {KERNEL} are not signed: enrol a machine "
             "owner key (mokutil --import) and run aiprov apply"
         )
     if now is None:
@@ -240,9 +241,6 @@ def fabric_states() -> List[str]:
     return found or ["unknown"]
 
 
-# ---------------------------------------------------------------- doing
-
-
 def reload_modules(or_reboot: bool) -> None:
     """Load what is installed. Raises ``FailedError`` where that does not work.
 
@@ -255,7 +253,7 @@ def reload_modules(or_reboot: bool) -> None:
         load()
         return
     try:
-        running = unload()
+        running, modules = unload()
     except FailedError as failure:
         if not or_reboot:
             raise FailedError(f"{failure}; end them or reboot the host") from failure
@@ -267,7 +265,7 @@ def reload_modules(or_reboot: bool) -> None:
     try:
         load()
     finally:
-        start(running)
+        start(running, modules)
 
 
 def only_missing(problems: List[str]) -> bool:
@@ -275,27 +273,32 @@ def only_missing(problems: List[str]) -> bool:
     return all(problem.startswith("module ") for problem in problems)
 
 
-def unload() -> List[str]:
-    """Unload the modules; the services that were stopped for it. Raises ``FailedError``, with
-    everything that was stopped running again."""
-    if on_disk(kernel()) is None:
-        raise FailedError(f"the running kernel {kernel()} has no NVIDIA modules")
+def unload() -> Tuple[List[str], List[str]]:
+    """Unload the modules: services that were stopped for it, and modules that went.
+    Raises ``FailedError``, with all of them there again."""
+    if on_disk(KERNEL) is None:
+        raise FailedError(f"the running kernel {KERNEL} has no NVIDIA modules")
     using = ", ".join(users())
     if using:
         raise FailedError(f"the GPUs are used by {using}")
     running = [unit for unit in UNITS if run("systemctl", "is-active", "--quiet", unit)[0] == 0]
     if running:
         run("systemctl", "stop", *running)
+    gone = []  # type: List[str]
     for module in [name for name in UNLOADED if is_loaded(name)]:
         status, said = run("modprobe", "--remove", module)
         if status and is_loaded(module):
-            start(running)
+            start(running, gone)
             raise FailedError(f"{module} cannot be unloaded ({last_line(said)})")
-    return running
+        gone.insert(0, module)
+    return running, gone
 
 
-def start(units: List[str]) -> None:
-    """Start the services that were stopped."""
+def start(units: List[str], modules: List[str]) -> None:
+    """Start the services that were stopped, with what others had loaded beside the driver."""
+    for name in modules:
+        if name not in OTHERS and not is_loaded(name) and run("modinfo", name)[0] == 0:
+            sys.stderr.write(run("modprobe", name)[1])
     if units:
         sys.stderr.write(run("systemctl", "start", *units)[1])
 
@@ -337,9 +340,6 @@ def build_log() -> List[str]:
         if name.startswith("nvidia"):
             lines += lines_of(f"/var/lib/dkms/{name}/{library()}/build/make.log")
     return [line for line in lines if "error" in line.lower()][:5] or lines[-5:]
-
-
-# ---------------------------------------------------------------- verbs
 
 
 def tell(problems: List[str]) -> int:

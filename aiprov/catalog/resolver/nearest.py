@@ -57,6 +57,10 @@ def _changes(asked: Asked) -> Iterator[Change]:
         other = "open" if asked.modules == "proprietary" else "proprietary"
         yield f"with {other} kernel modules", {"modules": other}
     if asked.cuda:
+        if len(asked.cuda) > 1:
+            for version in asked.cuda:
+                rest = tuple(other for other in asked.cuda if other != version)
+                yield f"without CUDA {version}", {"cuda": rest}
         for row in reversed(cuda.toolkits()):
             if row.version not in asked.cuda:
                 yield f"with CUDA {row.version}", {"cuda": (row.version,)}
@@ -64,8 +68,8 @@ def _changes(asked: Asked) -> Iterator[Change]:
         for line in reversed(containerd_lines()):
             yield f"with containerd {line.version}", {"containerd": line.version}
     if asked.kubernetes is not None:
-        for version in reversed(kubernetes.lines()):
-            yield f"with Kubernetes {version.version}", {"kubernetes": version.version}
+        for known in reversed(kubernetes.lines()):
+            yield f"with Kubernetes {known.version}", {"kubernetes": known.version}
     if asked.source is None and asked.driver is not None:
         yield "from the distribution's archive", {"source": "distribution"}
     if asked.source is not None:

@@ -180,7 +180,7 @@ def _of_secure_boot(asks: Question, item: PackageSet) -> list[Conflict]:
     ways = "enrol the machine owner key that DKMS signs with (mokutil --import), or switch it off"
     if asked.os.id == "ubuntu" and asks.nvlink5:
         ways += "; Ubuntu's signed modules are no way out, its archive lacks nvlsm for NVLink 5"
-    elif asked.os.id == "ubuntu":
+    elif asked.os.id == "ubuntu" and all(drivers.flavour(asked.os, k) for k in asked.kernels):
         ways = f"take Ubuntu's signed modules (source distribution), {ways}"
     if (asked.os.id, asked.os.version) == ("rhel", "10"):
         ways += (

@@ -39,7 +39,7 @@ def choose(asks: Question) -> Joined:
     else:
         line = _default(asks, wanted)
         version = line.version
-        reason = f"containerd {version}: {_why(wanted)}"
+        reason = f"containerd {version}: {_why(asks, line, wanted)}"
     if past(line.eol, asks.today):
         warnings.append(_eol_warning(asks, line, wanted))
     if wanted is not None and not wanted.accepts(version):
@@ -65,10 +65,12 @@ def _order(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
-def _why(wanted: KubernetesLine | None) -> str:
+def _why(asks: Question, line: ContainerdLine, wanted: KubernetesLine | None) -> str:
     if wanted is None:
         return "the newest line with long-term support"
-    return f"the newest line that Kubernetes {wanted.version} accepts"
+    served = "" if past(line.eol, asks.today) else "still served "
+    least = next(item for item in wanted.containerd if item.startswith(f"{line.version}."))
+    return f"the newest line {served}that Kubernetes {wanted.version} accepts, from {least} on"
 
 
 def _eol_warning(asks: Question, line: ContainerdLine, wanted: KubernetesLine | None) -> str:

@@ -13,7 +13,6 @@ import os
 import re
 import socket
 import time
-import uuid
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
@@ -157,6 +156,8 @@ def save(address: str, gpu: Fields, now: Fields) -> None:
 def mig_uuid(gpu: Fields, instance: int, compute: int) -> str:
     """The UUID of a MIG device; the same whenever it is made at the same place."""
     name = "%s/%d/%d" % (gpu["uuid"], instance, compute)
+    import uuid  # starts a process of its own in Python 3.6, and only MIG devices need it
+
     return f"MIG-{uuid.uuid5(uuid.NAMESPACE_OID, name)}"
 
 

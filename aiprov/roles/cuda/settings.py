@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from aiprov.roles import RoleVars
 from aiprov.values import Url, Version
 
 _BUILD = re.compile(r"\d+(\.\d+)+-\d+\+cuda(?P<major>\d+)\.\d+")
-
-
-def _text(value: object) -> object:
-    """YAML reads 13.0 as a number."""
-    return str(value) if isinstance(value, float) else value
-
-
-CudaVersion = Annotated[Version, BeforeValidator(_text)]
-"""A toolkit's version: ``13.0``, or with its update ``13.0.2``."""
 
 
 def minor(version: str) -> str:
@@ -30,12 +21,12 @@ def minor(version: str) -> str:
 class Vars(RoleVars):
     """Settings of CUDA."""
 
-    cuda_versions: tuple[CudaVersion, ...] = Field(
+    cuda_versions: tuple[Version, ...] = Field(
         default=(),
         description="toolkits to have side by side: 13.0, or an update of one, 13.0.2; unset is "
         "the newest that was made for the host's driver and compiles for its GPUs",
     )
-    cuda_default: CudaVersion | None = Field(
+    cuda_default: Version | None = Field(
         default=None,
         description="the one that /usr/local/cuda leads to; unset is the newest of them",
     )

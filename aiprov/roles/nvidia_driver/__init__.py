@@ -81,7 +81,7 @@ def _in_use(
     running = services.services(vars, host, resolution)
     if not vars.nvidia_driver_load:
         return running
-    fabric = services.fabric_runs(vars, resolution)
+    fabric = services.fabric_told(vars, host, resolution)
     load = loading.loading(vars, before)
     return [*load, *running, loading.check(vars, host, fabric, [*before, *load])]
 

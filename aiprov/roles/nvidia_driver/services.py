@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aiprov import stack
 from aiprov.catalog.resolution import Resolution
 from aiprov.resources import Absent, Directory, File, Resource, Service
 from aiprov.roles.nvidia_driver.settings import Vars
@@ -11,6 +12,11 @@ PERSISTENCED = "nvidia-persistenced.service"
 FABRIC_MANAGER = "nvidia-fabricmanager.service"
 IMEX = "nvidia-imex.service"
 IMEX_NODES = "/etc/nvidia-imex/nodes_config.cfg"
+NO_FABRIC_STATE = ("volta", "turing", "ampere", "ada")
+"""GPUs whose fabric nvidia-smi shows as N/A while it works: NVML tells of it from Hopper on.
+
+On A100 with NVSwitches: github.com/bottlerocket-os/bottlerocket/pull/3873, 2024-05-16.
+"""
 DROP_IN = f"/etc/systemd/system/{PERSISTENCED}.d/aiprov.conf"
 
 
@@ -26,6 +32,12 @@ def services(vars: Vars, host: Facts, resolution: Resolution) -> list[Resource]:
 def fabric_runs(vars: Vars, resolution: Resolution) -> bool:
     """Whether the fabric manager runs here."""
     return resolution.fabric_manager and vars.nvidia_driver_fabric_manager is not False
+
+
+def fabric_told(vars: Vars, host: Facts, resolution: Resolution) -> bool:
+    """Whether the fabric manager runs here, and the GPUs themselves tell when it is done."""
+    tells = all(row.architecture not in NO_FABRIC_STATE for row in stack.gpu_models(host))
+    return tells and fabric_runs(vars, resolution)
 
 
 def _persistence(vars: Vars, host: Facts) -> list[Resource]:

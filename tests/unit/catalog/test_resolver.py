@@ -95,6 +95,8 @@ def test_a_refusal(case: dict[str, Any]):
     assert isinstance(found, Refusal), found
     says_each(case["conflicts"], [item.what for item in found.conflicts])
     says_each(case.get("hints", ()), [item.hint for item in found.conflicts])
+    for word in case.get("not_hinted", ()):
+        assert not any(word in item.hint for item in found.conflicts), word
     says_each(case.get("nearest", ()), found.nearest)
 
 
@@ -248,7 +250,7 @@ def test_a_gpu_is_found_by_id_or_model(word: str, pci_id: str):
 @pytest.mark.parametrize(
     ("word", "says", "hint"),
     [("A100 80GB", "of 2 GPUs", "10de:20b5"), ("H20O", "no GPU", "did you mean"),
-     ("", "no GPU", "lspci")],
+     ("RTX 4090", "no GPU", "PCI id"), ("", "no GPU", "lspci")],
 )  # fmt: skip
 def test_a_gpu_that_is_not_found_has_neighbours(word: str, says: str, hint: str):
     with pytest.raises(CatalogError) as raised:

@@ -84,7 +84,7 @@ class Mirror(http.server.BaseHTTPRequestHandler):
 def mirror() -> Iterator[http.server.HTTPServer]:
     Mirror.asked = []
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server
         server.shutdown()
 

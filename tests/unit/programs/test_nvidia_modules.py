@@ -185,6 +185,28 @@ def test_options_are_the_same_however_they_are_written(host):
     assert host.run("settled").returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("shown", "option"),
+    [("DeviceFileMode: 432", "DeviceFileMode=0660"),
+     ("RegistryLimit: 4294967295", "RegistryLimit=-1"),
+     ("RmProfilingAdminOnly: 0", "RestrictProfilingToAdminUsers=0")],
+)  # fmt: skip
+def test_an_option_as_the_kernel_reads_it(host, shown: str, option: str):
+    host.write("/proc/driver/nvidia/params", f"{shown}\n")
+    host.write("/etc/modprobe.d/aiprov-nvidia.conf", f"options nvidia NVreg_{option}\n")
+    done = host.run("settled")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_option_that_is_shown_by_another_name_has_another_value(host):
+    host.write("/proc/driver/nvidia/params", "RmProfilingAdminOnly: 1\n")
+    host.write("/etc/modprobe.d/aiprov-nvidia.conf",
+               "options nvidia NVreg_RestrictProfilingToAdminUsers=0\n")  # fmt: skip
+    done = host.run("settled")
+    assert done.returncode == 1
+    assert "option NVreg_RestrictProfilingToAdminUsers is 1, wanted 0" in done.stderr
+
+
 def test_debian_has_the_module_in_a_file_of_another_name(host):
     host.modules.clear()
     host.on_disk("580.95.05", name="nvidia-current")
@@ -260,6 +282,12 @@ def test_who_uses_the_gpus(host):
     assert (done.returncode, done.stdout) == (0, "python3 (4711)\n")
 
 
+def test_a_process_whose_other_files_come_and_go_is_seen(host):
+    host.process(4711, "python3")
+    host.write("/proc/4711/fd/4", "no link: it cannot be read, as one that was closed meanwhile")
+    assert host.run("busy").stdout == "python3 (4711)\n"
+
+
 def test_reload_stops_services_unloads_loads_and_starts_them(host):
     host.on_disk("595.71.05")
     host.process(100, "nvidia-persiste", "nvidia-persistenced.service")
@@ -273,6 +301,34 @@ def test_reload_stops_services_unloads_loads_and_starts_them(host):
         "modprobe nvidia_uvm",
         "systemctl start nvidia-persistenced.service",
     ]
+
+
+def test_what_was_loaded_beside_the_driver_is_loaded_again(host):
+    host.on_disk("595.71.05")
+    host.write("/sys/module/nvidia_peermem/refcnt", "0\n")
+    host.write("/sys/module/gdrdrv/refcnt", "0\n")
+    host.tool(
+        "modinfo", "[ $1 != gdrdrv ] && printf 'version: 595.71.05\\nlicense: Dual MIT/GPL\\n'"
+    )
+    assert host.run("reload").returncode == 0
+    assert "modprobe --remove gdrdrv" in host.done
+    assert "modprobe gdrdrv" not in host.done  # it is no longer on the host
+    assert host.done.index("modprobe nvidia_peermem") > host.done.index("modprobe nvidia_uvm")
+
+
+def test_what_went_comes_back_where_another_module_stays(host):
+    host.on_disk("595.71.05")
+    host.write("/sys/module/nvidia_peermem/refcnt", "0\n")
+    host.tool("modinfo", "printf 'version: 595.71.05\\nlicense: Dual MIT/GPL\\n'")
+    host.tool(
+        "modprobe",
+        f'[ "$2" = nvidia_uvm ] && echo in use >&2 && exit 1\n'
+        f'[ "$1" != --remove ] || rm -r {host.root}/sys/module/$2',
+    )
+    assert "nvidia_uvm cannot be unloaded" in host.run("reload").stderr
+    assert host.done[-2:] == [
+        "modprobe nvidia_peermem", "systemctl start nvidia-persistenced.service",
+    ]  # fmt: skip
 
 
 def test_reload_takes_the_gpus_from_nouveau(host):
