@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from aiprov.errors import LabError
-from aiprov.lab.access import enter, must, run_in
+from aiprov.lab.access import must, run_in
 from aiprov.lab.simulated import HOME
 
 GpuFault = Literal["missing", "narrow", "xid", "nouveau"]
 _HOLDER = """
-import os, sys
+import os, signal, socket, sys
 held = open(sys.argv[1])
-print(os.getpid(), flush=True)
-sys.stdin.read()
+ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+ready.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"].replace("@", "\\0", 1))
+signal.pause()
 """
 
 
@@ -35,15 +35,19 @@ def gpu_fault(directory: Path, name: str, fault: GpuFault, *, gpu: int = 0, code
 
 @contextmanager
 def hold_gpu(directory: Path, name: str, index: int = 0) -> Iterator[int]:
-    """For a while, a process on the host works on a GPU; yields its process id there."""
-    argv = ["python3", "-c", _HOLDER, f"/dev/nvidia{index}"]
-    command = enter(directory, name, argv)
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None  # noqa: S101 - asked for above
-        said = holder.stdout.readline().strip()
-        if not said.isdigit():
-            raise LabError(
-                f"{name}: /dev/nvidia{index} cannot be opened",
-                hint="the driver makes it: modprobe nvidia on the host",
-            )
-        yield int(said)
+    """For a while, or until the host reboots, a process on the host works on a GPU; yields its
+    process id there. Raises ``LabError`` where the GPU cannot be opened."""
+    # A service of the host's own: a process that came in from outside would hold its reboot up.
+    unit = f"aiprov-lab-holds-gpu{index}.service"
+    start = ["systemd-run", "--quiet", "--collect", f"--unit={unit}", "--service-type=notify",
+             "python3", "-c", _HOLDER, f"/dev/nvidia{index}"]  # fmt: skip
+    if run_in(directory, name, start).returncode != 0:
+        raise LabError(
+            f"{name}: /dev/nvidia{index} cannot be opened",
+            hint="the driver makes it: modprobe nvidia on the host",
+        )
+    pid = ["systemctl", "show", "--property=MainPID", "--value", unit]
+    try:
+        yield int(must(name, pid, run_in(directory, name, pid)).stdout)
+    finally:
+        run_in(directory, name, ["systemctl", "stop", unit])

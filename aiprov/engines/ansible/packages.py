@@ -40,7 +40,9 @@ def _apt(changes: Sequence[Change]) -> Iterator[ModuleCall]:
             module="ansible.builtin.apt",
             args={"name": out, "state": "absent", **common},
         )
-    if wanted:
+    if wanted and undo:
+        yield _put_back(wanted)
+    elif wanted:
         yield ModuleCall(
             name=f"Install {', '.join(name for name, _ in wanted)}",
             module="ansible.builtin.apt",
@@ -56,6 +58,20 @@ def _apt(changes: Sequence[Change]) -> Iterator[ModuleCall]:
         yield command(f"Hold {', '.join(held)}", ("apt-mark", "hold", *held))
     if released := _held(changes, hold=False):
         yield command(f"Release {', '.join(released)}", ("apt-mark", "unhold", *released))
+
+
+def _put_back(wanted: Sequence[tuple[str, str]]) -> ModuleCall:
+    """Former versions, by apt itself: the apt module lets no version go back that a pin of its
+    whole branch prefers (``package_best_match`` of ansible-core 2.19 and 2.21)."""
+    options = ("--allow-downgrades", "--allow-change-held-packages")
+    kept = ("-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold")
+    names = [_apt_name(name, version) for name, version in wanted]
+    return command(
+        f"Put back {', '.join(name for name, _ in wanted)}",
+        ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-y", *options, *kept, "install",
+         "--", *names),
+        again=WHILE_LOCKED,
+    )  # fmt: skip
 
 
 def _apt_name(name: str, version: str) -> str:

@@ -101,6 +101,14 @@ CASES: dict[str, tuple[Change, list[str]]] = {
     "package, removed": (
         package("relic", "1", None), [DPKG, f"apt name=['relic'] state=absent {LOCK}"],
     ),
+    "package, put back whatever is pinned": (
+        change(Package(name="curl"), {"version": "8.2"}, {"version": "8.1", "hold": True},
+               undo=True),
+        ["command env DEBIAN_FRONTEND=noninteractive apt-get -y --allow-downgrades "
+         "--allow-change-held-packages -o Dpkg::Options::=--force-confdef "
+         "-o Dpkg::Options::=--force-confold install -- curl=8.1",
+         "command apt-mark hold curl"],
+    ),
     "file": (
         change(File(path="/etc/a", content="x\n"), {"type": "absent"}),
         [f"copy content=x\n dest=/etc/a {OWNED}"],
