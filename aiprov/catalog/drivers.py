@@ -5,6 +5,7 @@ Rows lie in ``data/nvidia.toml`` and ``data/driver_packages.toml``.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import date
 from difflib import get_close_matches
@@ -70,11 +71,23 @@ class ModelMinimum(Row):
 
 @dataclass(frozen=True, kw_only=True)
 class KernelLimit(Row):
-    """Modules of the branch do not build on kernels from ``kernel`` on, before ``mended``."""
+    """Modules of the branches do not build on these kernels, before ``mended``.
 
-    branch: str
-    kernel: str
+    ``kernels``: ``7.0`` means from that line on, ``6.12.97`` means the line 6.12 from there on.
+    """
+
+    branches: list[str]
+    kernels: list[str]
     mended: str | None = None
+
+    def concerns(self, kernel: str) -> bool:
+        """Whether a kernel (``uname -r``) is one of them."""
+        line, release = kernel_line(kernel), kernel_release(kernel)
+        firsts = [_numbers(first) for first in self.kernels]
+        return any(
+            line >= first if len(first) == 2 else line == first[:2] and release >= first
+            for first in firsts
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,13 +220,12 @@ def least_driver(pci_id: str) -> str | None:
 
 def kernel_limits(name: str, kernel: str) -> tuple[KernelLimit, ...]:
     """The limits of a branch that a kernel (``uname -r``) is subject to."""
-    line = kernel_line(kernel)
-    return tuple(row for row in _limits(name) if line >= _numbers(row.kernel))
+    return tuple(row for row in _limits(name) if row.concerns(kernel))
 
 
 @cache
 def _limits(name: str) -> tuple[KernelLimit, ...]:
-    return tuple(row for row in _rows(KernelLimit, "nvidia", "kernel") if row.branch == name)
+    return tuple(row for row in _rows(KernelLimit, "nvidia", "kernel") if name in row.branches)
 
 
 def kernel_line(kernel: str) -> tuple[int, ...]:
@@ -227,6 +239,12 @@ def kernel_line(kernel: str) -> tuple[int, ...]:
             f"{kernel!r} is not a kernel's name", hint="as uname -r says it: 6.8.0-60-generic"
         )
     return int(parts[0]), int(parts[1].partition("-")[0])
+
+
+def kernel_release(kernel: str) -> tuple[int, ...]:
+    """A kernel's version in full: (6, 12, 117) of ``6.12.117+deb13-amd64``."""
+    digits = re.split(r"[^\d.]", kernel, maxsplit=1)[0]
+    return tuple(int(part) for part in digits.split(".") if part)
 
 
 def faults(name: str, version: str | None) -> tuple[Fault, ...]:

@@ -198,13 +198,13 @@ def _build_remedy(text: str, version: str, kernel: str) -> str:
     for limit in limits:
         if limit.mended is None:
             return (
-                f"branch {limit.branch} does not build on kernels from {limit.kernel} on: move to "
-                "a newer branch (aiprov resolve names it), or stay on the older kernel"
+                f"driver {version} does not build on kernel {kernel}, nor does any of its branch: "
+                "move to a newer branch (aiprov resolve names it), or stay on an older kernel"
             )
         if _numbers(version) < _numbers(limit.mended):
             return (
-                f"kernel {limit.kernel} and later need driver {limit.mended} or later of this "
-                "branch: update it, or stay on the older kernel"
+                f"kernel {kernel} needs driver {limit.mended} or later of this branch: update it, "
+                "or stay on an older kernel"
             )
     if _COMPILER.search(text):
         return (

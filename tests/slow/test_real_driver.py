@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from aiprov.catalog import drivers
 from aiprov.lab import HostSpec, Lab, gpus
 from aiprov.lab.sources import debian, plain_http
 from tests.lab.commands import Site, site
@@ -60,13 +61,21 @@ def settings(lab: Lab, name: str, about: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def kernel(lab: Lab, name: str) -> str:
-    """The distribution's newest kernel."""
+def kernels(lab: Lab, name: str) -> list[str]:
+    """The distribution's kernels, oldest first."""
     lab.run(name, ["apt-get", "-q", "update"])
-    said = lab.run(name, ["apt-cache", "depends", "linux-headers-amd64"]).stdout.decode()
-    found = re.search(r"Depends: linux-headers-(\S+)", said)
-    assert found, said
-    return found[1]
+    search = ["apt-cache", "search", "--names-only", r"^linux-headers-[0-9][0-9.+deb-]*-amd64$"]
+    said = lab.run(name, search).stdout.decode()
+    found = [line.split()[0].removeprefix("linux-headers-") for line in said.splitlines()]
+    return sorted(found, key=lambda one: [int(number) for number in re.findall(r"\d+", one)])
+
+
+def kernel(lab: Lab, name: str) -> str:
+    """The newest of them that the distribution's own driver builds on."""
+    found = kernels(lab, name)
+    good = [one for one in found if not drivers.kernel_limits(HOSTS[name]["branch"], one)]
+    assert good, f"the driver builds on none of {', '.join(found)}"
+    return good[-1]
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +124,20 @@ def test_the_versions_are_held_as_a_set(built: Site, name: str):
     argv = ["dpkg-query", "-W", "-f", "${Version}\n", *held]
     versions = {line.rpartition("-")[0] for line in of_host(built, name, *argv).splitlines()}
     assert len({version.partition(":")[2] or version for version in versions}) == 1, versions
+
+
+def test_a_kernel_that_the_driver_does_not_build_on_is_refused(built: Site):
+    """Debian 13 has had such kernels since 6.12.97, and no driver that builds on them."""
+    name = "realtrixie"
+    newest = kernels(built.lab, name)[-1]
+    if newest == kernel(built.lab, name):
+        pytest.fail(f"the catalog says that {newest} is built on: take this test away")
+    before = settings(built.lab, name, HOSTS[name])
+    built.set({**before, "nvidia_driver_kernels": [newest]}, name)
+    said = built.aiprov("plan", "--limit", name)
+    built.set(before, name)
+    assert said.code == 1, said.out + said.err
+    assert f"driver 550 does not build on kernel {newest}" in said.out + said.err
 
 
 def test_a_second_run_changes_nothing(built: Site):

@@ -76,14 +76,19 @@ class Release:
 
     @property
     def without_kernel(self) -> tuple[int, int]:
-        """The first kernel line on which its modules no longer build, by the catalog."""
+        """The first kernel line on which its modules no longer build, by the catalog.
+
+        Releases within a line do not count: the stand-in builds on the machine's own kernel.
+        """
         if self.broken:
             return (0, 0)
         own = _numbers(self.version)
         lines = [
-            _numbers(row.kernel)[:2]
+            _numbers(first)
             for row in drivers.kernel_limits(self.branch, _NEWEST)
             if row.mended is None or own < _numbers(row.mended)
+            for first in row.kernels
+            if first.count(".") == 1
         ]
         major, minor = min(lines, default=_numbers(_NEWEST)[:2])
         return (major, minor)
