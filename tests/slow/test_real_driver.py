@@ -24,11 +24,11 @@ pytestmark = [pytest.mark.lab, pytest.mark.slow]
 HOSTS: dict[str, dict[str, Any]] = {
     "realbookworm": {
         "suite": "bookworm", "gpus": "a100-80gbx2", "modules": "proprietary",
-        "branch": "535", "license": "NVIDIA",
+        "branch": "535", "license": "NVIDIA", "line": "6.1",
     },
     "realtrixie": {
         "suite": "trixie", "gpus": "h200x2", "modules": "open",
-        "branch": "550", "license": "Dual MIT/GPL",
+        "branch": "550", "license": "Dual MIT/GPL", "line": "6.12",
     },
 }  # fmt: skip
 
@@ -62,9 +62,11 @@ def settings(lab: Lab, name: str, about: dict[str, Any]) -> dict[str, Any]:
 
 
 def kernels(lab: Lab, name: str) -> list[str]:
-    """The distribution's kernels, oldest first."""
+    """The kernels of the line that the distribution was released with, oldest first."""
     lab.run(name, ["apt-get", "-q", "update"])
-    search = ["apt-cache", "search", "--names-only", r"^linux-headers-[0-9][0-9.+deb-]*-amd64$"]
+    line = HOSTS[name]["line"].replace(".", r"\.")
+    names = rf"^linux-headers-{line}\.[0-9.+deb-]+-amd64$"
+    search = ["apt-cache", "search", "--names-only", names]
     said = lab.run(name, search).stdout.decode()
     found = [line.split()[0].removeprefix("linux-headers-") for line in said.splitlines()]
     return sorted(found, key=lambda one: [int(number) for number in re.findall(r"\d+", one)])
