@@ -135,7 +135,7 @@ def driven(lab_root: Path) -> Iterator[LabHost]:
         f"Types: deb\nURIs: {uri}\nSuites: /\nSigned-By: {key}\n\n"
         for uri in (
             f"{told['nvidia_driver_repository_url']}/debian13/x86_64/",
-            f"{told['nvidia_container_toolkit_repository_url']}/deb/amd64/",
+            f"{told['nvidia_container_toolkit_repository_url']}/stable/deb/amd64/",
         )
     )
     host.run(["tee", key], stdin=told["nvidia_driver_repository_key"].encode())
