@@ -97,6 +97,7 @@ def load(slug: str) -> Role:
 
 def order(wanted: Iterable[str]) -> Sequence[str]:
     """The wanted roles and all that they require, each after what it requires or comes after."""
+    wanted = tuple(wanted)
     there = set(required(wanted))
     done: dict[str, None] = {}
 

@@ -233,6 +233,7 @@ def converge(desired: list[Desired], requires: Mapping[str, Any] | None = None) 
 @pytest.mark.parametrize("slug", SLUGS)
 def test_requirements_exist(slug: str):
     assert roles.order([slug])[-1] == slug
+    assert roles.order(iter([slug])) == roles.order([slug])
 
 
 # ---------------------------------------------------------------- the roles together
