@@ -69,6 +69,7 @@ def variables(folder: Folder) -> dict[str, Any]:
     base, key = address(folder.network()), told["key"]
     found_at = {
         "nvidia_driver": places.CUDA,
+        "cuda": places.CUDA,
         "nvidia_container_toolkit": places.TOOLKIT_BASE,
         "gpu_rdma_gdrcopy": places.GDRCOPY,
     }
