@@ -227,7 +227,7 @@ def test_down_after_a_killed_up_leaves_nothing(
     """``lab`` has built the bases; the kills fall into copying, booting and waiting."""
     before = machine_side()
     place = tmp_path / "killed"
-    argv = [sys.executable, "-m", "aiprov.lab", "up", "--directory", str(place)]
+    argv = [sys.executable, "-m", "aiprov", "lab", "up", "--directory", str(place)]
     with subprocess.Popen([*argv, "one", "two:trixie"], stderr=subprocess.DEVNULL) as up:
         if after is not None:
             time.sleep(after)
@@ -244,7 +244,7 @@ def test_down_goes_on_where_a_killed_down_stopped(lab: Lab, tmp_path: Path) -> N
     place = tmp_path / "twice"
     Lab(place).up([HostSpec(name="one"), HostSpec(name="two")])
     intents = Folder(place).journal.intents()
-    argv = [sys.executable, "-m", "aiprov.lab", "down", "--directory", str(place)]
+    argv = [sys.executable, "-m", "aiprov", "lab", "down", "--directory", str(place)]
     with subprocess.Popen(argv) as interrupted:
         time.sleep(0.3)
         interrupted.send_signal(signal.SIGKILL)
