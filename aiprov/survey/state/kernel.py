@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from aiprov.errors import SurveyError
 from aiprov.resources import (
     KernelArgument,
     KernelModule,
@@ -61,18 +62,25 @@ def argument(facts: Facts, resource: KernelArgument, answer: Mapping[str, Any]) 
     """Whether the argument will be there at the next boot.
 
     The boot loader's menu says so; the file that makes it only where there is no menu. Wanted,
-    it must be in every entry; unwanted, it must be in none.
+    it must be in every entry; unwanted, it must be in none. Raises ``SurveyError``.
     """
-    lines = _boot_lines(answer)
+    lines = _boot_lines(facts, answer)
     if lines is None:
         return {"at_boot": paths.is_as_wanted(facts, grub_file(resource), answer)}
     have = [resource.argument in line.split() for line in lines]
     return {"at_boot": any(have) if resource.absent else bool(have) and all(have)}
 
 
-def _boot_lines(answer: Mapping[str, Any]) -> list[str] | None:
+def _boot_lines(facts: Facts, answer: Mapping[str, Any]) -> list[str] | None:
     if "grubby" not in answer:
         lines: list[str] | None = answer.get("grub")
         return lines
-    out = str(answer["grubby"][1])
-    return [found[1] for found in re.finditer(r'^args="(.*)"$', out, re.MULTILINE)]
+    rc, out, err = answer["grubby"]
+    if rc != 0:
+        said = str(err).strip().splitlines()
+        raise SurveyError(
+            facts.name,
+            f"the kernels' arguments are not known: {said[-1] if said else f'exit status {rc}'}",
+            hint="try it on the host: grubby --info=ALL",
+        )
+    return [found[1] for found in re.finditer(r'^args="(.*)"$', str(out), re.MULTILINE)]

@@ -19,6 +19,7 @@ from aiprov.resources import (
     address,
 )
 from aiprov.survey.facts import Facts
+from aiprov.survey.state import paths
 from aiprov.survey.state.asks import Asks
 
 
@@ -50,7 +51,7 @@ def holds(facts: Facts, resource: Command | Reboot, answer: Mapping[str, Any]) -
                 )
             return bool(rc == 0)
         case PathExists(path=path, absent=absent):
-            return bool((answer["paths"][path].get("type") == "absent") == absent)
+            return bool((paths.at(facts, path, answer)["type"] == "absent") == absent)
         case UpToDate(output=output, inputs=inputs):
             ctimes = answer["ctimes"]
             made = ctimes[output]

@@ -228,6 +228,12 @@ def test_kernel_arguments(lines: list[str], wanted: bool, unwanted: bool) -> Non
         assert one(resource, ROCKY, grubby=[0, grubby, ""])["at_boot"] is expected
 
 
+@pytest.mark.parametrize("answer", [[None, "", ""], [1, "", "no boot loader"], [127, "", ""]])
+def test_a_boot_loader_that_does_not_answer_is_no_menu_without_the_argument(answer: Any) -> None:
+    with pytest.raises(SurveyError, match="the kernels' arguments are not known"):
+        one(KernelArgument(argument="quiet", absent=True), ROCKY, grubby=answer)
+
+
 def ask(question: Any, **answer: Any) -> bool:
     done = one(Command(name="c", argv=("x",), unless=question), **answer)["done"]
     renamed = {key.replace("Command[", "Reboot["): value for key, value in answer.items()}
@@ -246,6 +252,10 @@ def test_questions() -> None:
     assert ask(PathExists(path="/p"), paths=here)
     assert not ask(PathExists(path="/p"), paths=gone)
     assert ask(PathExists(path="/p", absent=True), paths=gone)
+    hidden = {"/p": {"error": "Permission denied"}}
+    for absent in (False, True):
+        with pytest.raises(SurveyError, match="/p cannot be read: Permission denied"):
+            ask(PathExists(path="/p", absent=absent), paths=hidden)
     newer = UpToDate(output="/o", inputs=("/a", "/b"))
     assert ask(newer, ctimes={"/o": 2.0, "/a": 2.0, "/b": None})
     assert not ask(newer, ctimes={"/o": 2.0, "/a": 2.5, "/b": None})
