@@ -27,15 +27,22 @@ REQUIRES: tuple[str, ...] = ()
 
 
 def unsuitable(vars: Vars, host: Facts) -> str | None:
-    """Hosts without an NVIDIA GPU have no use for it."""
-    return stack.no_gpu(host)
+    """Hosts without an NVIDIA GPU have no use for it, unless some are expected to be there."""
+    return None if vars.nvidia_driver_expected_gpus else stack.no_gpu(host)
 
 
 def resources(vars: Vars, host: Facts, cluster: Cluster) -> list[Resource]:
     """The driver in the order in which it comes to be: packages, modules, services, the check.
 
-    Raises ``UnsupportedError`` with what excludes what, where nothing fits.
+    Raises ``UnsupportedError`` with what excludes what, where nothing fits, and where GPUs are
+    expected and all of them are gone.
     """
+    if vars.nvidia_driver_expected_gpus and stack.no_gpu(host):
+        raise UnsupportedError(
+            f"no GPU is on the PCI bus, not {vars.nvidia_driver_expected_gpus}",
+            hint="see the BMC's log, power the host off and on, reseat the GPUs; or correct "
+            "nvidia_driver_expected_gpus",
+        )
     resolution = _resolution(vars, host, cluster)
     driver = resolution.driver
     if driver is None:

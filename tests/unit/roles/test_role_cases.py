@@ -113,6 +113,8 @@ def test_case(path: Path):
             wanted(slug, case)
         assert case["invalid"] in str(invalid.value)
     elif "error" in case:
+        role = roles.load(slug)
+        assert role.unsuitable(role.Vars(**case.get("vars", {})), host_of(case)) is None
         with pytest.raises(AiprovError) as refused:
             wanted(slug, case)
         assert case["error"] in refused.value.message
