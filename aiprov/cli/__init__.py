@@ -84,7 +84,7 @@ def _print_json(document: Any) -> None:
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done or nothing to do, 1 error, 2 changes pending (plan, drift), "
-    "3 verification failed, 4 some hosts unreachable.",
+    "3 verification failed, or problems found (doctor), 4 some hosts unreachable, 130 interrupted.",
 )
 @click.version_option(__version__, prog_name="aiprov")
 def root() -> None:

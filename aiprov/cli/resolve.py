@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 @click.option("--architecture", "--arch", default="x86_64", show_default=True,
               type=click.Choice(["x86_64", "aarch64"]), help="Of the host's CPU.")  # fmt: skip
 @click.option("--gpu", "gpus", multiple=True, metavar="ID|MODEL",
-              help="PCI id (10de:2335) or model (L40S). Several times for several.")  # fmt: skip
+              help="PCI id (10de:2335) or model (L40S). May be repeated.")  # fmt: skip
 @click.option("--kernel", "kernels", multiple=True, metavar="RELEASE",
               help="Kernel that needs modules, as uname -r says it. May be repeated.")  # fmt: skip
 @click.option("--secure-boot", is_flag=True, help="Secure Boot is on.")
 @click.option("--mok-enrolled", is_flag=True, help="The key that DKMS signs with is enrolled.")
-@click.option("--driver", metavar="BRANCH", help="Driver branch or version: 580, 580.95.05.")
+@click.option("--driver", metavar="BRANCH", help="Driver branch or version: 580, 580.178.04.")
 @click.option("--kernel-modules", "modules", type=click.Choice(["open", "proprietary"]),
               help="Which of NVIDIA's kernel modules.")  # fmt: skip
 @click.option("--source", type=click.Choice(["nvidia", "distribution"]),
@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 @click.option("--toolkit", metavar="VERSION", help="NVIDIA's container toolkit: 1.20.0.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def resolve(system: str, gpus: tuple[str, ...], as_json: bool, **wishes: Any) -> int:
-    """Find driver, CUDA, containerd and Kubernetes that fit together. Connects to nothing."""
+    """Find driver, CUDA, containerd and Kubernetes that fit together. Connects to nothing.
+
+    What contradicts itself is refused with exit code 1, the reason and what works nearby.
+    """
     from datetime import date
 
     from aiprov.catalog import models, resolver
