@@ -6,6 +6,7 @@
 The driver forgets it at a reboot and with a reset of the GPU.
 """
 
+import re
 import subprocess
 import sys
 from typing import List
@@ -45,9 +46,11 @@ def smi(*words: str) -> str:
 
 
 def others(wanted: str) -> List[str]:
-    """The GPUs that have another mode, each with what it has."""
+    """The GPUs that have another mode, each with what it has. Raises ``ModeError`` for no GPUs."""
     text = smi("--query-gpu=index,compute_mode", "--format=csv,noheader")
-    found = [[word.strip() for word in line.split(",")] for line in text.splitlines()]
+    found = re.findall(r"^(\d+), *(.*\S)", text, re.MULTILINE)
+    if not found or len(found) != len(text.splitlines()):
+        raise ModeError(f"nvidia-smi lists no GPUs with their modes: {text or 'nothing'}")
     return [f"GPU {index}: {mode}" for index, mode in found if mode != MODES[wanted][0]]
 
 

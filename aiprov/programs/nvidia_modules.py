@@ -146,8 +146,7 @@ def users() -> Iterator[str]:
     for pid in names_in("/proc"):
         if not pid.isdigit():
             continue
-        folder = f"/proc/{pid}/fd/"
-        handles = [target(folder + number) for number in names_in(folder)]
+        handles = [target(f"/proc/{pid}/fd/{number}") for number in names_in(f"/proc/{pid}/fd")]
         if not any(re.match(r"/dev/(nvidia|dri/.*nvidia)", path) for path in handles):
             continue
         if not set(re.split(r"[/\s]", text_of(f"/proc/{pid}/cgroup"))) & set(UNITS):
@@ -244,8 +243,7 @@ def fabric_states() -> List[str]:
 def reload_modules(or_reboot: bool) -> None:
     """Load what is installed. Raises ``FailedError`` where that does not work.
 
-    With ``or_reboot`` modules that cannot be unloaded are no failure, but noted: the host has to be
-    rebooted, and until then there is no use in trying again.
+    With ``or_reboot`` modules that stay are no failure, but noted: until a reboot no try is of use.
     """
     problems = list(unlike())
     print("\n".join(problems))
@@ -265,7 +263,9 @@ def reload_modules(or_reboot: bool) -> None:
     try:
         load()
     finally:
-        start(running, modules)
+        left = start(running, modules)
+    if left:
+        raise FailedError(left)
 
 
 def only_missing(problems: List[str]) -> bool:
@@ -288,19 +288,19 @@ def unload() -> Tuple[List[str], List[str]]:
     for module in [name for name in UNLOADED if is_loaded(name)]:
         status, said = run("modprobe", "--remove", module)
         if status and is_loaded(module):
-            start(running, gone)
-            raise FailedError(f"{module} cannot be unloaded ({last_line(said)})")
+            left = [f"{module} cannot be unloaded ({last_line(said)})", start(running, gone)]
+            raise FailedError("; ".join(filter(None, left)))
         gone.insert(0, module)
     return running, gone
 
 
-def start(units: List[str], modules: List[str]) -> None:
-    """Start the services that were stopped, with what others had loaded beside the driver."""
+def start(units: List[str], modules: List[str]) -> str:
+    """Start the services that were stopped, and load what others had; which do not start, if any."""
     for name in modules:
         if name not in OTHERS and not is_loaded(name) and run("modinfo", name)[0] == 0:
             sys.stderr.write(run("modprobe", name)[1])
-    if units:
-        sys.stderr.write(run("systemctl", "start", *units)[1])
+    status, said = run("systemctl", "start", *units) if units else (0, "")
+    return f"{', '.join(units)} cannot be started again ({last_line(said)})" if status else ""
 
 
 def load() -> None:

@@ -52,6 +52,15 @@ def test_the_mode_of_all_gpus_is_set(tmp_path: Path, version: str):
     assert "nvidia-smi" in done.stderr
 
 
+@pytest.mark.parametrize("said", ["", "No devices were found", "Unable to determine, 0"])
+def test_no_gpus_are_no_gpus_with_that_mode(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: str
+):
+    monkeypatch.setattr(compute_mode, "smi", lambda *_: said)
+    assert compute_mode.main(["check", "default"]) == 2
+    assert f"lists no GPUs with their modes: {said or 'nothing'}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", [[], ["check"], ["set", "default"], ["apply", "shared"]])
 def test_what_it_does_not_know_it_does_not_do(words: list[str]):
     assert compute_mode.main(words) == 2

@@ -303,6 +303,19 @@ def test_reload_stops_services_unloads_loads_and_starts_them(host):
     ]
 
 
+def test_a_service_that_does_not_start_again_is_told(host):
+    host.on_disk("595.71.05")
+    host.tool(
+        "systemctl",
+        '[ "$1" = start ] && echo "Job for $2 failed." >&2 && exit 1\n'
+        '[ "$1" != is-active ] || [ "$3" = nvidia-persistenced.service ]',
+    )
+    done = host.run("reload")
+    assert done.returncode == 1
+    assert "nvidia-persistenced.service cannot be started again (Job for" in done.stderr
+    assert "modprobe nvidia_uvm" in host.done
+
+
 def test_what_was_loaded_beside_the_driver_is_loaded_again(host):
     host.on_disk("595.71.05")
     host.write("/sys/module/nvidia_peermem/refcnt", "0\n")
