@@ -295,7 +295,7 @@ def unload() -> Tuple[List[str], List[str]]:
 
 
 def start(units: List[str], modules: List[str]) -> str:
-    """Start the services that were stopped, and load what others had; which do not start, if any."""
+    """Start the services that were stopped, load what others had; which services do not start."""
     for name in modules:
         if name not in OTHERS and not is_loaded(name) and run("modinfo", name)[0] == 0:
             sys.stderr.write(run("modprobe", name)[1])
