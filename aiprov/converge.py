@@ -272,11 +272,15 @@ class Convergence:
         undo, what = undoing(failed, done)
         if not undo:
             return ""
-        if first := undoing_before(failed, self.outcomes):
-            # It may be in place and yet count as failed, because the package manager then tried,
-            # in vain, to finish what had failed before. Whether it is, the next transaction shows.
-            self._make(engine, first, "rollback")
-        outcomes = self._make(engine, undo, "rollback")
+        try:
+            if first := undoing_before(failed, self.outcomes):
+                # It may be in place and yet count as failed, because the package manager then
+                # tried, in vain, to finish what had failed before. Whether it is, the next
+                # transaction shows.
+                self._make(engine, first, "rollback")
+            outcomes = self._make(engine, undo, "rollback")
+        except HostError as lost:  # it must not hide what failed, and that it was not put back
+            return f"\nputting back {what} failed too: {without_passwords(lost.message)}"
         self.rolled_back += [item.change.address for item in outcomes if item.status == "done"]
         if all(item.status == "done" for item in outcomes):
             return f"\n{came_back(failed, what)}"

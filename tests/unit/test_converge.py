@@ -156,6 +156,20 @@ def test_a_service_that_does_not_come_back_gets_its_former_file():
     assert any(event.step == "rollback" for event in events)
 
 
+def test_a_host_that_is_lost_while_its_file_is_put_back_tells_both():
+    class Lost(Failing):
+        def apply(self, changes, listener):
+            if any(change.undo for change in changes):
+                raise UnreachableError("h", "no route")
+            return super().apply(changes, listener)
+
+    result, _ = run([CONFIG, SERVICE], Lost(OLD, "Service[x.service]"))
+    assert result.status == "failed"
+    assert result.error is not None
+    assert "Service[x.service]: it said no" in result.error.message
+    assert "putting back /etc/x.conf failed too: no route" in result.error.message
+
+
 def test_a_failure_without_a_service_is_not_rolled_back():
     other = File(path="/etc/other", content="x")
     result, _ = run([CONFIG, other], Failing({}, "File[/etc/other]"))
