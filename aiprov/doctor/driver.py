@@ -15,6 +15,7 @@ from aiprov.doctor.reading import (
     driver_packages,
     gpus,
     has_gpus,
+    listed,
     loaded,
     loaded_version,
     log,
@@ -63,9 +64,8 @@ def no_driver(seen: Observed) -> Answers:
     """GPUs, and no driver installed."""
     if loaded(seen) or modules(seen) or driver_packages(seen):
         return
-    listed = seen.ran("packages")
-    if listed.rc is None or listed.missing:
-        yield Unseen(what="installed packages", why="; ".join(listed.ending(1)))
+    if not listed(seen):
+        yield Unseen(what="installed packages", why="; ".join(seen.ran("packages").ending(1)))
     shown = tuple(
         f"/sys/bus/pci/devices/{item.address}: {_model(item.vendor, item.device)}, "
         f"driver {item.driver or 'none'}"

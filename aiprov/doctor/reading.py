@@ -116,6 +116,12 @@ class Package:
     driver: str | None
 
 
+def listed(seen: Observed) -> bool:
+    """Whether the host told its packages. dpkg-query ends with 1 where a pattern has none."""
+    said = seen.ran("packages")
+    return said.ok or (said.rc == 1 and seen.facts.family == "debian")
+
+
 def packages(seen: Observed) -> tuple[Package, ...]:
     """NVIDIA's packages that are installed."""
     locks = "\n".join(seen.text(path) for path in DNF_LOCKS)

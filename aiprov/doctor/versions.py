@@ -13,6 +13,7 @@ from aiprov.doctor.reading import (
     Package,
     built,
     driver_packages,
+    listed,
     loaded_version,
     log,
     module,
@@ -31,9 +32,8 @@ MISMATCH = r"API mismatch"
 def mixed(seen: Observed) -> Answers:
     """The loaded module, the one on disk, the library, the tools and the packages differ."""
     parts = _parts(seen)
-    listed = seen.ran("packages")
-    if listed.rc is None or listed.missing:
-        yield Unseen(what="versions of packages", why="; ".join(listed.ending(1)))
+    if not listed(seen):
+        yield Unseen(what="versions of packages", why="; ".join(seen.ran("packages").ending(1)))
     versions = {version for version, _ in parts.values()}
     if len(versions) < 2:
         return
