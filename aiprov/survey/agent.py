@@ -108,10 +108,10 @@ def link_of(path):
         return None
 
 
-def names_in(path):
+def names_in(path, nothing=OSError):  # for a folder that must not read as empty: which error does
     try:
         return sorted(os.listdir(path))
-    except OSError:
+    except nothing:
         return []
 
 
@@ -120,7 +120,6 @@ class Child:
 
     def __init__(self, argv, seconds=COMMAND_S, user=None):
         self.end = time.monotonic() + seconds
-        self.seconds = seconds
         out, out_w = os.pipe()
         err, err_w = os.pipe()
         self.pid = os.fork()
@@ -236,7 +235,7 @@ def facts(request):
         "efi": os.path.isdir("/sys/firmware/efi"),
         "secure_boot": binascii.hexlify(secure_boot).decode(),
         "cgroup2": os.path.exists("/sys/fs/cgroup/cgroup.controllers"),
-        "pci": {name: pci(name) for name in names_in("/sys/bus/pci/devices")},
+        "pci": {name: pci(name) for name in names_in("/sys/bus/pci/devices", FileNotFoundError)},
         "net": {name: net(name) for name in names_in("/sys/class/net")},
         "kernels": [name for name in names_in("/lib/modules") if bootable(name)],
         "owner_keys": [child.finished() for child in keys],
@@ -247,8 +246,7 @@ def facts(request):
 
 
 def bootable(kernel):
-    exists = os.path.exists
-    return exists("/boot/vmlinuz-" + kernel) or exists("/lib/modules/%s/vmlinuz" % kernel)
+    return any(map(os.path.exists, ("/boot/vmlinuz-" + kernel, "/lib/modules/%s/vmlinuz" % kernel)))
 
 
 def bytes_of(path):
@@ -476,7 +474,9 @@ def dpkg(names):
     """name -> [version, held]. dpkg's own file is read, unless dpkg was stopped half-way: then
     a part of the truth lies in its journal, which dpkg-query knows how to read."""
     if [name for name in names_in("/var/lib/dpkg/updates") if name.isdigit()]:
-        text = Child(("dpkg-query", "-W", "-f", DPKG_FORMAT) + tuple(names)).finished()[1]
+        rc, text, said = Child(("dpkg-query", "-W", "-f", DPKG_FORMAT) + tuple(names)).finished()
+        if rc not in (0, 1):  # 1: it knows nothing of one of the names
+            raise OSError("dpkg-query does not answer: %s %s" % (rc, said.strip()))
     else:
         text = long_text_of("/var/lib/dpkg/status")
     text = "\n" + text

@@ -243,6 +243,36 @@ def test_dpkg_status_is_read_as_dpkg_means_it(tmp_path: Path) -> None:
     }
 
 
+def test_a_dpkg_that_does_not_answer_is_no_dpkg_without_packages(tmp_path: Path) -> None:
+    names: dict[str, Any] = {"__name__": "agent"}
+    source = Path(wire.__file__).with_name("agent.py").read_text()
+    (tmp_path / "updates").mkdir()
+    (tmp_path / "updates" / "0001").touch()
+    query = tmp_path / "dpkg-query"
+    places = {"/var/lib/dpkg": str(tmp_path), '"dpkg-query"': f'"{query}"', "= 10.0": "= 0.5"}
+    for old, new in places.items():
+        source = source.replace(old, new)
+    exec(compile(source, "agent", "exec"), names)
+    for script, said in (("exec sleep 60", "None"), ("echo no database >&2; exit 2", "no data")):
+        query.write_text(f"#!/bin/sh\n{script}\n")
+        query.chmod(0o755)
+        with pytest.raises(OSError, match=f"dpkg-query does not answer: .*{said}"):
+            names["dpkg"](["docker-ce"])
+    query.write_text("#!/bin/sh\necho no packages found matching docker-ce >&2; exit 1\n")
+    assert names["dpkg"](["docker-ce"]) == {}
+
+
+def test_a_bus_that_may_not_be_looked_at_is_no_bus_without_devices(tmp_path: Path) -> None:
+    names: dict[str, Any] = {"__name__": "agent"}
+    source = Path(wire.__file__).with_name("agent.py").read_text()
+    bus = tmp_path / "devices"
+    exec(compile(source.replace("/sys/bus/pci/devices", str(bus)), "agent", "exec"), names)
+    assert names["facts"]({})["pci"] == {}
+    bus.touch()  # root may look everywhere: a file is as unreadable to it as a folder can be
+    with pytest.raises(NotADirectoryError):
+        names["facts"]({})
+
+
 def test_what_a_package_came_with_is_told() -> None:
     answer = ask_state(manager="dpkg", packages=["libc6", "no-such-package"],
                        sets=["libc6", "no-such-package"])  # fmt: skip
