@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from aiprov import FORMAT_VERSION, __version__
+from aiprov.cli.codes import ERROR, INTERRUPTED, NOT_VERIFIED, OK, PENDING, worst
 from aiprov.cli.doctor import doctor
 from aiprov.cli.flags import HOSTS, INVENTORY, OUTPUT, ROLES, request_of, with_flags
 from aiprov.cli.lab import lab
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from aiprov.app import Request, Run
-
-OK, ERROR, PENDING, NOT_VERIFIED, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
 def main() -> None:
@@ -140,12 +139,12 @@ def facts(as_json: bool, verbose: int, **flags: Any) -> int:
     from aiprov.report.text import facts_text
     from aiprov.survey.facts import as_json as facts_document
 
-    code = OK
+    codes: set[int] = set()
     hosts: dict[str, Any] = {}
     for name, found in app.facts(request_of(**flags)):
         if isinstance(found, HostError):
             hosts[name] = {"error": found.message, "hint": found.hint}
-            code = max(code, found.exit_code) if code != ERROR else ERROR
+            codes.add(found.exit_code)
             _show_error(found)
         else:
             hosts[name] = facts_document(found)
@@ -153,7 +152,7 @@ def facts(as_json: bool, verbose: int, **flags: Any) -> int:
                 click.echo(facts_text(hosts[name]))
     if as_json:
         _print_json({"format_version": FORMAT_VERSION, "hosts": hosts})
-    return code
+    return worst(codes)
 
 
 @root.command()
@@ -329,11 +328,8 @@ def exit_code(run: Run) -> int:
     if run.interrupted:
         return INTERRUPTED
     errors = [result.error for result in run.results if result.error is not None]
-    codes = {error.exit_code for error in errors}
-    for code in (ERROR, NOT_VERIFIED, UNREACHABLE):
-        if code in codes:
-            return code
-    return PENDING if any(result.status == "pending" for result in run.results) else OK
+    pending = any(result.status == "pending" for result in run.results)
+    return worst({error.exit_code for error in errors}) or (PENDING if pending else OK)
 
 
 def _show_inventory(what: str, as_json: bool, flags: dict[str, Any]) -> int:

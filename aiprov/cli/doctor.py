@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aiprov import FORMAT_VERSION
+from aiprov.cli.codes import NOT_VERIFIED, UNREACHABLE, worst
 from aiprov.cli.flags import HOSTS, INVENTORY, OUTPUT, request_of, with_flags
 
 if TYPE_CHECKING:
     from aiprov.doctor import Diagnosis
     from aiprov.errors import HostError
-
-OK, ERROR, PROBLEMS, UNREACHABLE = 0, 1, 3, 4
 
 
 @click.command()
@@ -62,8 +61,8 @@ def _code(found: dict[str, Diagnosis | HostError]) -> int:
     """The worst that happened, in the order that all verbs have."""
     from aiprov.errors import HostError
 
-    codes = {
-        answer.exit_code if isinstance(answer, HostError) else PROBLEMS if answer.problems else OK
-        for answer in found.values()
-    }
-    return next((code for code in (ERROR, PROBLEMS, UNREACHABLE) if code in codes), OK)
+    answers = found.values()
+    codes = {answer.exit_code for answer in answers if isinstance(answer, HostError)}
+    if any(answer.problems for answer in answers if not isinstance(answer, HostError)):
+        codes.add(NOT_VERIFIED)
+    return worst(codes)

@@ -136,7 +136,10 @@ def _of_kernel(asks: Question, kernel: str, branch: Branch, item: PackageSet) ->
     for limit in drivers.kernel_limits(branch.name, kernel):
         if limit.mended is None:
             what = f"driver {exact(asks) or branch.name} does not build on kernel {kernel}"
-            hint = "ask for another branch or none, or keep the host on an older kernel"
+            way = "ask for another branch or none"
+            if item.source == "distribution":
+                way = "take the driver from NVIDIA's repository"
+            hint = f"{way}, or keep the host on an older kernel"
         elif _older(asks, branch, limit.mended):
             what = (
                 f"driver {exact(asks) or branch.name} does not build on kernel {kernel}: "
