@@ -137,7 +137,7 @@ def _of_kernel(asks: Question, kernel: str, branch: Branch, item: PackageSet) ->
         if limit.mended is None:
             what = f"driver {exact(asks) or branch.name} does not build on kernel {kernel}"
             way = "ask for another branch or none"
-            if item.source == "distribution":
+            if item.from_ == "distribution":
                 way = "take the driver from NVIDIA's repository"
             hint = f"{way}, or keep the host on an older kernel"
         elif _older(asks, branch, limit.mended):
