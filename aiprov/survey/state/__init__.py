@@ -195,5 +195,5 @@ def _ask(resource: Resource, asks: Asks) -> None:
 def _ask_service(service: Service, asks: Asks) -> None:
     asks.units.add(service.name)
     for path in service.restart_on:
-        asks.ctimes.add(path)
+        asks.ctimes |= {path, previous_path(path)}
         asks.file(File(path=previous_path(path), content=""), of=path)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiprov.errors import SurveyError
-from aiprov.resources import Resource, Service, State
+from aiprov.resources import Resource, Service, State, previous_path
 from aiprov.survey.facts import Facts
 
 _RUNNING = ("active", "reloading", "refreshing")
@@ -51,17 +51,21 @@ def state(service: Service, found: Units, answer: Mapping[str, Any]) -> State:
 
 
 def _stale(service: Service, unit: Mapping[str, str], answer: Mapping[str, Any]) -> list[str]:
-    """The files that changed after the unit became active.
+    """The files that changed, or went, after the unit became active.
+
+    Of one that went, its former version was laid aside then, until the unit runs without it.
 
     systemd's moment is of the monotonic clock, a file's of the wall clock; the host's own reading
     of both, taken together, joins them. A change in the future (the clock was set back) says
     nothing and counts as none.
     """
+    paths = service.restart_on
     now, monotonic = answer["clock"]
     active = int(unit.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
     since = now - (monotonic - active)
     ctimes = answer["ctimes"]
-    return [path for path in service.restart_on if _between(since, ctimes.get(path), now)]
+    changed = {path: ctimes.get(path) or ctimes.get(previous_path(path)) for path in paths}
+    return [path for path in paths if _between(since, changed[path], now)]
 
 
 def _between(since: float, moment: float | None, now: float) -> bool:

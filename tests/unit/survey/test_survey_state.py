@@ -113,13 +113,13 @@ def unit(**changed: str) -> str:
     return "".join(f"{key}={value}\n" for key, value in fields.items())
 
 
-def service(text: str, ctime: float | None = None, **wanted: Any) -> Any:
+def service(text: str, ctime: float | None = None, kept: float | None = None, **wanted: Any) -> Any:
     # The host has been up for 150 s, the unit for 50 s.
     return one(
         Service(name="s.service", restart_on=("/c",), **wanted),
         units=[0, text, ""],
         clock=[1000.0, 150.0],
-        ctimes={"/c": ctime},
+        ctimes={"/c": ctime, "/c.aiprov-previous": kept},
         paths={"/c.aiprov-previous": {"type": "absent"}},
     )
 
@@ -131,6 +131,15 @@ def service(text: str, ctime: float | None = None, **wanted: Any) -> Any:
 def test_stale(ctime: float | None, stale: list[str]) -> None:
     assert service(unit(), ctime)["stale"] == stale
     assert service(unit(ActiveState="inactive"), ctime)["stale"] == []
+
+
+def test_a_file_that_went_after_the_unit_started_is_a_change() -> None:
+    """Its former version lies beside its place until the unit runs without it."""
+    assert service(unit(), None, 951.0)["stale"] == ["/c"]
+    assert service(unit(), None, 949.0)["stale"] == []
+    assert service(unit(), 949.0, 951.0)["stale"] == []
+    asked = state_request(DEBIAN, [Service(name="s.service", restart_on=("/c",))])
+    assert asked["ctimes"] == ["/c", "/c.aiprov-previous"]
 
 
 @pytest.mark.parametrize(
