@@ -104,7 +104,7 @@ def _enabled(name: str) -> bool:
 
 
 def _changed_since_start(path: str, unit: Dict[str, str]) -> bool:
-    changed = changed_at(path)
+    changed = changed_at(path) or changed_at(previous_path(path))  # kept when the file went
     if changed is None:
         return False
     since_boot = int(unit["InactiveExitTimestampMonotonic"] or 0) / 1e6

@@ -17,6 +17,7 @@ from aiprov.engines.first_boot import (
     packages,
     paths,
     questions,
+    units,
 )
 from aiprov.engines.first_boot.commands import StepFailedError, again, must, run
 
@@ -58,6 +59,24 @@ def test_the_version_before_the_first_change_is_kept(tmp_path):
         paths.ensure_file(step(file, content=text, keep_previous=True))
     assert (tmp_path / "file.aiprov-previous").read_text() == "first\n"
     assert file.read_text() == "third\n"
+
+
+@pytest.mark.parametrize(("started", "verbs"), [("0", ["restart"]), ("9" * 18, [])])
+def test_a_service_is_restarted_without_a_file_that_went(tmp_path, monkeypatch, started, verbs):
+    drop_in = tmp_path / "proxy.conf"
+    drop_in.write_text("[Service]\n")
+    asked = []
+    active = dict.fromkeys(units._PROPERTIES.split(","), "") | {
+        "ActiveState": "active", "InactiveExitTimestampMonotonic": started,
+    }  # fmt: skip
+    monkeypatch.setattr(units, "_show", lambda _name: active)
+    monkeypatch.setattr(units, "_attempt", lambda _name, verb: asked.append(verb))
+    assert paths.ensure_absent({"path": str(drop_in), "keep_previous": True})
+    service = {"name": "x.service", "masked": None, "enabled": None, "running": True, "created": []}
+    service |= {"restart_on": [str(drop_in)], "releases": [str(drop_in)]}
+    assert units.ensure_service(service) is bool(verbs)
+    assert asked == verbs
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_merge_takes_the_prepared_text_where_there_is_no_file(tmp_path):
