@@ -21,6 +21,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from contextlib import contextmanager
 from itertools import islice, permutations
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
@@ -291,23 +292,23 @@ def make(gpu: Gpu, want: Optional[Instances]) -> None:
         cut(gpu, want)
 
 
-class Paused:
-    """Monitors that keep GPUs open are stopped within, and started again afterwards."""
-
-    def __init__(self, needed: bool) -> None:
-        self.needed = needed
-        self.stopped = []  # type: List[str]
-
-    def __enter__(self) -> None:
-        for unit in MONITORS if self.needed else ():
+@contextmanager
+def paused(needed: bool, failed: List[str]) -> Iterator[None]:
+    """Monitors that keep GPUs open are stopped within, and all of them started again afterwards."""
+    stopped = []
+    try:
+        for unit in MONITORS if needed else ():
             if run(["systemctl", "is-active", "--quiet", unit])[0] == 0:
                 tell(f"stop {unit} for the while")
+                stopped.append(unit)
                 systemctl("stop", unit)
-                self.stopped.append(unit)
-
-    def __exit__(self, *_: Any) -> None:
-        for unit in self.stopped:
-            systemctl("start", unit)
+        yield
+    finally:
+        for unit in stopped:
+            try:
+                systemctl("start", unit)
+            except MigError as error:
+                failed.append(str(error))
 
 
 def systemctl(*words: str) -> None:
@@ -368,9 +369,9 @@ def apply(asked: Any) -> int:
 
 def apply_all(found: List[Tuple[Gpu, Optional[Instances]]]) -> List[str]:
     """Bring all of the GPUs to what they should be; what failed. One does not stop the others."""
-    failed = []
+    failed = []  # type: List[str]
     switches = any(gpu.mig != (want is not None) for gpu, want in found)
-    with Paused(switches):
+    with paused(switches, failed):
         for gpu, want in found:
             try:
                 make(gpu, want)

@@ -278,6 +278,20 @@ def test_monitors_let_go_of_gpus_only_where_the_mode_changes(host: Make):
     assert "stop nvidia-dcgm.service" not in one.called
 
 
+@pytest.mark.parametrize("refused", ["stop nvsm.service", "start nvidia-dcgm.service"])
+def test_all_monitors_that_stopped_are_started_again(host: Make, refused: str):
+    one = host("h200x2")
+    for unit in ("nvidia-dcgm.service", "nvsm.service"):
+        (one.units.parent / f"active-{unit}").touch()
+    script = one.units.parent / "systemctl"
+    script.write_text(f'{script.read_text()}[ "$*" != "{refused}" ] || {{ echo no; exit 1; }}\n')
+    one.want(gpu0={"1g.18gb": 2})
+    status, _, wrong = one.mig("apply")
+    assert status == 2
+    assert f"systemctl {refused}: no" in wrong
+    assert {"start nvidia-dcgm.service", "start nvsm.service"} <= set(one.called)
+
+
 def test_a_gpu_that_has_no_mig_is_told(host: Make):
     one = host("t4x2")
     one.want(gpu0={"1g.5gb": 1})
