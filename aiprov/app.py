@@ -160,7 +160,8 @@ def render_ansible(request: Request, role: str, host: str) -> str:
     if result.plan is None or result.facts is None:
         raise TypeError("a result without an error has a plan and facts")
     tasks = render(result.plan.changes, result.facts.family)
-    later = [
+    later = [f"# left out, {item.reason}: role {item.role}\n" for item in result.plan.skipped]
+    later += [
         f"# left out, unknown until {item.until}: {item.address}\n" for item in result.plan.unknown
     ]
     return tasks.rstrip("\n") + "\n" + "".join(later)
@@ -174,7 +175,7 @@ def cloud_init(
     compressed: bool,
     allow_secrets: bool,
 ) -> tuple[bytes, str]:
-    """User-data for a host's first boot, and what to know of its size."""
+    """User-data for a host's first boot, and what to know of it: its size, roles left out."""
     from aiprov.catalog.models import pci_id
     from aiprov.engines.cloud_init import gzipped, render, size_report
     from aiprov.engines.cloud_init.image import pristine
@@ -182,8 +183,11 @@ def cloud_init(
     job = _one_job(request, host, None)
     gpus = [pci_id(word) for word in image.gpus]
     facts = pristine(image.system, image.architecture, name=host, gpus=gpus)
-    text = render(job.wants(facts).desired, facts, allow_secrets=allow_secrets)
-    return gzipped(text) if compressed else text.encode(), str(size_report(text))
+    found = job.wants(facts)
+    text = render(found.desired, facts, allow_secrets=allow_secrets)
+    told = [str(size_report(text))]
+    told += [f"left out: role {item.role}: {item.reason}" for item in found.skipped]
+    return gzipped(text) if compressed else text.encode(), "\n".join(told)
 
 
 def inventory_view(what: str, request: Request) -> tuple[dict[str, Any], str, bool]:

@@ -42,3 +42,15 @@ def test_a_role_is_asked_of_the_hosts_that_have_it(source: str):
 def test_nothing_to_work_on_is_said(source: str, roles: tuple[str, ...], said: str):
     with pytest.raises(UsageError, match=said):
         jobs(source, *roles, limit="none")
+
+
+def test_user_data_without_a_role_says_so(tmp_path: Path):
+    (tmp_path / "hosts.yml").write_text("all: {hosts: {gpu1: {aiprov_roles: [nvidia_driver]}}}\n")
+    request = app.Request(sources=(str(tmp_path / "hosts.yml"),))
+
+    def told(*gpus: str) -> str:
+        image = app.Image(system="debian-12", gpus=gpus)
+        return app.cloud_init(request, "gpu1", image, compressed=False, allow_secrets=False)[1]
+
+    assert "left out: role nvidia_driver: it has no NVIDIA GPU" in told()
+    assert "left out" not in told("L40S")
