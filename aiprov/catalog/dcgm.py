@@ -72,7 +72,8 @@ def cuda_majors(branch: str, architectures: Iterable[str]) -> tuple[int, ...]:
 
 def oldest(majors: Iterable[int]) -> str | None:
     """The oldest version that serves these CUDA majors; ``None``: each of 4."""
-    found = [row.version for row in _rows(Oldest, "dcgm", "oldest") if row.cuda in set(majors)]
+    wanted = set(majors)
+    found = [row.version for row in _rows(Oldest, "dcgm", "oldest") if row.cuda in wanted]
     return max(found, key=_numbers, default=None)
 
 

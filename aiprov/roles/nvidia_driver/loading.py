@@ -26,12 +26,13 @@ def builds(
     if resolution.driver is None or resolution.driver.build != "dkms":
         return []
     signed: Argv = ("--signed",) if host.secure_boot else ()
+    waits_for = tuple(address(item) for item in packages)
     return [
         Command(
             name=f"build the NVIDIA modules for {kernel}",
             argv=(path(PROGRAM), "build", kernel),
             unless=Succeeds(argv=(path(PROGRAM), "built", kernel, *signed)),
-            waits_for=tuple(address(item) for item in packages),
+            waits_for=waits_for,
         )
         for kernel in stack.kernels(host, vars)
     ]

@@ -7,7 +7,7 @@ pinning package 595-1ubuntu1 brings /etc/apt/preferences.d/nvidia-driver-pin (20
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -81,7 +81,7 @@ def packages(family: Family, broken: tuple[str, ...] = ()) -> list[Package]:
     return found
 
 
-def _pinning(family: Family, every: Iterable[Release]) -> list[Package]:
+def _pinning(family: Family, every: Sequence[Release]) -> list[Package]:
     """Packages that pin a branch, or one version: only one of them can be installed."""
     revision = "1" if family == "debian" else "1ubuntu1"
     branches = dict.fromkeys(release.branch for release in every if not release.broken)
