@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 # The second controller: another Python, and with it the other supported line of ansible-core.
 VENV2  ?= .venv2
+# A file's tests share their hosts; files do not. Each process has labs of its own.
+SIDE_BY_SIDE ?= --numprocesses=auto --maxprocesses=4 --dist=loadgroup
 
 .PHONY: demo test unit other-controller bench collection generated clean
 
@@ -16,15 +18,17 @@ demo:
 
 test:
 	@$(PYTHON) .ci/prepare.py $(VENV) --extra test --lab
-	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) tests/unit
+	@$(VENV)/bin/python -m pytest -m alone
+	@$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) --verbose -m "not alone" tests/slow tests/lab
 	@$(MAKE) --no-print-directory other-controller
 
 unit:
 	@$(PYTHON) .ci/prepare.py $(VENV) --extra test
-	@$(VENV)/bin/python -m pytest tests/unit
+	@$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) tests/unit
 
 other-controller:
-	@$(PYTHON) -m tests.controllers $(VENV2)
+	@$(PYTHON) -m tests.controllers $(VENV2) $(SIDE_BY_SIDE)
 
 bench:
 	@$(PYTHON) .ci/prepare.py $(VENV) --extra test --lab

@@ -27,7 +27,8 @@ def main() -> int:
     prepare = [sys.executable, ".ci/prepare.py", str(venv), "--extra", "test"]
     subprocess.run([*prepare, "--python", python], check=True, cwd=ROOT)
     tests = [test for test in TESTS if (ROOT / test).exists()]
-    command = [str(venv / "bin" / "python"), "-m", "pytest", *tests]
+    beside = sys.argv[2:]  # how tests are spread over processes
+    command = [str(venv / "bin" / "python"), "-m", "pytest", *beside, *tests]
     return subprocess.run(command, check=False, cwd=ROOT).returncode
 
 

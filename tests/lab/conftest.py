@@ -6,6 +6,7 @@ down when the next one starts.
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import tempfile
@@ -54,13 +55,14 @@ class LabHost:
 
 def _sweep() -> None:
     """Take down the labs of test runs that are no more."""
-    for place in _ROOT.glob("*/*"):
-        pid, _, start = place.parent.name.partition("-")
-        if not Process(int(pid), int(start)).alive():
-            down(place)
-    for owner in _ROOT.glob("*"):
-        if not any(owner.iterdir()):
-            owner.rmdir()
+    with (_ROOT / ".sweeping").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # processes of one run begin together
+        for owner in _ROOT.glob("[0-9]*"):
+            pid, _, start = owner.name.partition("-")
+            if not Process(int(pid), int(start)).alive():
+                for place in owner.iterdir():
+                    down(place)
+                owner.rmdir()
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from aiprov.lab import HostSpec, Lab, PciDevice, cgroups, down
 from aiprov.lab.machine import Process
 from aiprov.lab.state import Folder, Intent
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 
 H200 = PciDevice(
     address="0000:1b:00.0",

@@ -154,6 +154,7 @@ def test_aiprov_sees_the_gpus(make_host: Make) -> None:
     ]
 
 
+@pytest.mark.alone
 def test_gpu_hosts_leave_nothing_on_the_machine(lab_root: Path) -> None:
     modules = sorted(Path("/sys/module").iterdir())
     mounts = Path("/proc/self/mounts").read_text()
