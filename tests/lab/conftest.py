@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -60,9 +61,10 @@ def _sweep() -> None:
         for owner in _ROOT.glob("[0-9]*"):
             pid, _, start = owner.name.partition("-")
             if not Process(int(pid), int(start)).alive():
-                for place in owner.iterdir():
+                # A scenario of molecule has its lab in its own folder.
+                for place in (*owner.glob("*/lab"), *owner.iterdir()):
                     down(place)
-                owner.rmdir()
+                shutil.rmtree(owner)
 
 
 @pytest.fixture(scope="session")
