@@ -14,7 +14,7 @@ import pytest
 
 from aiprov.lab import down
 
-pytestmark = [pytest.mark.lab, pytest.mark.apart]
+pytestmark = pytest.mark.lab
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
