@@ -8,7 +8,7 @@ VENV   ?= .venv
 # The second controller: another Python, and with it the other supported line of ansible-core.
 VENV2  ?= .venv2
 # A file's tests share their hosts; files do not. Each process has labs of its own.
-SIDE_BY_SIDE ?= --numprocesses=auto --maxprocesses=4 --dist=loadfile
+SIDE_BY_SIDE ?= --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 # These begin first, so that no process is left with one of them at the end.
 LONGEST := tests/slow tests/lab/test_molecule.py tests/lab/test_gpu_stack.py
 
