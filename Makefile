@@ -9,8 +9,6 @@ VENV   ?= .venv
 VENV2  ?= .venv2
 # A file's tests share their hosts; files do not. Each process has labs of its own.
 SIDE_BY_SIDE ?= --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
-# These begin first, so that no process is left with one of them at the end.
-LONGEST := tests/slow tests/lab/test_molecule.py tests/lab/test_gpu_stack.py
 
 .PHONY: demo test unit other-controller bench collection generated clean
 
@@ -22,7 +20,7 @@ test:
 	@$(PYTHON) .ci/prepare.py $(VENV) --extra test --lab
 	@$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) tests/unit
 	@$(VENV)/bin/python -m pytest -m alone
-	@$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) --verbose -m "not alone" $(LONGEST) tests/lab
+	@$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) --verbose -m "not alone" tests/slow tests/lab
 	@$(MAKE) --no-print-directory other-controller
 
 unit:
