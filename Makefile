@@ -10,6 +10,16 @@ VENV2  ?= .venv2
 # A file's tests share their hosts; files do not. Each process has labs of its own.
 SIDE_BY_SIDE ?= --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
+# CI ends a run after 90 minutes. What has not begun by then is skipped, and said.
+ifdef CI
+MINUTES ?= 75
+endif
+ifdef MINUTES
+ifndef AIPROV_TEST_DEADLINE
+export AIPROV_TEST_DEADLINE := $(shell $(PYTHON) -c 'import time; print(int(time.time()) + 60 * $(MINUTES))')
+endif
+endif
+
 .PHONY: demo test unit other-controller bench collection generated clean
 
 demo:
