@@ -138,7 +138,7 @@ def test_every_package_says_that_it_is_a_stand_in() -> None:
 
 @pytest.mark.parametrize(
     ("version", "line"),
-    [("580.95.05", (6, 19)), ("580.178.04", (99, 0)), ("595.91.07", (99, 0))],
+    [("580.95.05", (7, 0)), ("580.178.04", (99, 0)), ("595.91.07", (99, 0))],
 )
 def test_modules_build_on_the_kernels_that_the_catalog_says(
     version: str, line: tuple[int, int]

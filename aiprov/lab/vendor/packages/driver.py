@@ -78,7 +78,8 @@ class Release:
     def without_kernel(self) -> tuple[int, int]:
         """The first kernel line on which its modules no longer build, by the catalog.
 
-        Releases within a line do not count: the stand-in builds on the machine's own kernel.
+        What is said of releases within lines does not count: the stand-in builds on the machine's
+        own kernel, whatever that is.
         """
         if self.broken:
             return (0, 0)
@@ -87,8 +88,8 @@ class Release:
             _numbers(first)
             for row in drivers.kernel_limits(self.branch, _NEWEST)
             if row.mended is None or own < _numbers(row.mended)
+            if all(first.count(".") == 1 for first in row.kernels)
             for first in row.kernels
-            if first.count(".") == 1
         ]
         major, minor = min(lines, default=_numbers(_NEWEST)[:2])
         return (major, minor)
