@@ -163,7 +163,7 @@ class Site:
             capture_output=True,
             text=True,
             check=False,
-            timeout=900,
+            timeout=3000,  # two builds of the real driver at once, on a slow machine
             env=environment(self.folder),
             start_new_session=True,  # no terminal: passwords are asked for on standard input
         )

@@ -19,7 +19,7 @@ from aiprov.lab import HostSpec, Lab, gpus
 from aiprov.lab.sources import debian, plain_http
 from tests.lab.commands import Site, site
 
-pytestmark = [pytest.mark.lab, pytest.mark.slow]
+pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(3300)]
 
 HOSTS: dict[str, dict[str, Any]] = {
     "realbookworm": {
