@@ -29,7 +29,7 @@ demo:
 test:
 	@$(PYTHON) .ci/prepare.py $(VENV) --extra test --lab
 	@$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) tests/unit
-	@$(VENV)/bin/python -m pytest -m alone
+	@$(VENV)/bin/python -m pytest -m alone tests/lab
 	@$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) --verbose -m "not alone" tests/slow tests/lab
 	@$(MAKE) --no-print-directory other-controller
 

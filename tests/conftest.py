@@ -1,4 +1,7 @@
-"""A run whose time is limited says what it had no time for, in place of being cut off."""
+"""What all tiers share: one place for labs, and a run's limit of time.
+
+A run whose time is limited says what it had no time for, in place of being cut off.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,10 @@ import os
 import time
 
 import pytest
+
+from tests.labs import lab_root
+
+__all__ = ["lab_root"]
 
 _DEADLINE = float(os.environ.get("AIPROV_TEST_DEADLINE") or "inf")
 """Seconds since 1970: what has not begun by then is skipped. ``make test MINUTES=75`` sets it."""

@@ -17,6 +17,8 @@ from aiprov.catalog.gpus import Architecture
 from aiprov.catalog.resolution import Build, DriverSource, Modules
 from aiprov.errors import CatalogError
 
+_KERNEL = re.compile(r"\d+\.\d+(?=[.-]|\Z)(\.\d+)*")
+
 Kind = Literal["long-term", "production", "new-feature", "unknown"]
 
 
@@ -82,11 +84,11 @@ class KernelLimit(Row):
 
     def concerns(self, kernel: str) -> bool:
         """Whether a kernel (``uname -r``) is one of them."""
-        line, release = kernel_line(kernel), kernel_release(kernel)
-        firsts = [_numbers(first) for first in self.kernels]
+        release = kernel_release(kernel)
+        line = release[:2]
         return any(
             line >= first if len(first) == 2 else line == first[:2] and release >= first
-            for first in firsts
+            for first in map(_numbers, self.kernels)
         )
 
 
@@ -233,18 +235,20 @@ def kernel_line(kernel: str) -> tuple[int, ...]:
 
     Raises ``CatalogError`` for what is no kernel's name.
     """
-    parts = kernel.split(".")
-    if len(parts) < 2 or not parts[0].isdigit() or not parts[1].partition("-")[0].isdigit():
-        raise CatalogError(
-            f"{kernel!r} is not a kernel's name", hint="as uname -r says it: 6.8.0-60-generic"
-        )
-    return int(parts[0]), int(parts[1].partition("-")[0])
+    return kernel_release(kernel)[:2]
 
 
 def kernel_release(kernel: str) -> tuple[int, ...]:
-    """A kernel's version in full: (6, 12, 117) of ``6.12.117+deb13-amd64``."""
-    digits = re.split(r"[^\d.]", kernel, maxsplit=1)[0]
-    return tuple(int(part) for part in digits.split(".") if part)
+    """A kernel's version in full: (6, 12, 117) of ``6.12.117+deb13-amd64``.
+
+    Raises ``CatalogError`` for what is no kernel's name.
+    """
+    found = _KERNEL.match(kernel)
+    if found is None:
+        raise CatalogError(
+            f"{kernel!r} is not a kernel's name", hint="as uname -r says it: 6.8.0-60-generic"
+        )
+    return _numbers(found[0])
 
 
 def faults(name: str, version: str | None) -> tuple[Fault, ...]:

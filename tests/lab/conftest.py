@@ -1,16 +1,8 @@
-"""Hosts for tests: one lab for the session, and throwaway hosts for those that change things.
-
-A lab's folder is named by the process that owns it. What a killed test run left behind is taken
-down when the next one starts.
-"""
+"""Hosts for tests: one lab for the session, and throwaway hosts for those that change things."""
 
 from __future__ import annotations
 
-import fcntl
 import itertools
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +10,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from aiprov.lab import HostSpec, Lab, down, missing_tools
-from aiprov.lab.machine import Process
+from aiprov.lab import HostSpec, Lab
 
-_ROOT = Path(tempfile.gettempdir()) / "aiprov-test-labs"
 _NUMBERS = itertools.count(1)
 
 
@@ -52,41 +42,6 @@ class LabHost:
 
     def text(self, *argv: str) -> str:
         return self.run(argv).stdout.decode().strip()
-
-
-def _sweep() -> None:
-    """Take down the labs of test runs that are no more."""
-    with (_ROOT / ".sweeping").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # processes of one run begin together
-        for owner in _ROOT.glob("[0-9]*"):
-            pid, _, start = owner.name.partition("-")
-            if not Process(int(pid), int(start)).alive():
-                # A scenario of molecule has its lab in its own folder.
-                for place in (*owner.glob("*/lab"), *owner.iterdir()):
-                    down(place)
-                shutil.rmtree(owner)
-
-
-@pytest.fixture(scope="session")
-def lab_root() -> Iterator[Path]:
-    """Where this test run keeps its labs; skips where the machine cannot hold one."""
-    missing = missing_tools()
-    if os.geteuid() != 0 or missing:
-        reason = f"no lab here: {'needs root' if os.geteuid() else ' '.join(missing)}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    _ROOT.mkdir(exist_ok=True)
-    _sweep()
-    own = Process.of(os.getpid())
-    assert own is not None
-    root = _ROOT / f"{own.pid}-{own.start}"
-    root.mkdir(exist_ok=True)
-    yield root
-    if root.exists():  # in a process that ran slow tests too, theirs was the same
-        for place in root.iterdir():
-            down(place)
-        root.rmdir()
 
 
 @pytest.fixture(scope="session")

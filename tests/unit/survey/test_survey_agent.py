@@ -229,12 +229,20 @@ Version: 4.0
 """
 
 
-def test_dpkg_status_is_read_as_dpkg_means_it(tmp_path: Path) -> None:
+def agent(words: Mapping[str, str]) -> dict[str, Any]:
+    """What the agent defines, with these words of its text replaced."""
     names: dict[str, Any] = {"__name__": "agent"}
     source = Path(wire.__file__).with_name("agent.py").read_text()
+    for old, new in words.items():
+        source = source.replace(old, new)
+    exec(compile(source, "agent", "exec"), names)
+    return names
+
+
+def test_dpkg_status_is_read_as_dpkg_means_it(tmp_path: Path) -> None:
     status = tmp_path / "status"
     status.write_text(DPKG)
-    exec(compile(source.replace("/var/lib/dpkg/status", str(status)), "agent", "exec"), names)
+    names = agent({"/var/lib/dpkg/status": str(status)})
     found = names["dpkg"](["docker-ce", "gone", "half", "both", "last", "none", "decoy"])
     assert found == {
         "docker-ce": ["5:29.4.3-1~debian.12~bookworm", True],
@@ -244,15 +252,11 @@ def test_dpkg_status_is_read_as_dpkg_means_it(tmp_path: Path) -> None:
 
 
 def test_a_dpkg_that_does_not_answer_is_no_dpkg_without_packages(tmp_path: Path) -> None:
-    names: dict[str, Any] = {"__name__": "agent"}
-    source = Path(wire.__file__).with_name("agent.py").read_text()
     (tmp_path / "updates").mkdir()
     (tmp_path / "updates" / "0001").touch()
     query = tmp_path / "dpkg-query"
     places = {"/var/lib/dpkg": str(tmp_path), '"dpkg-query"': f'"{query}"', "= 10.0": "= 0.5"}
-    for old, new in places.items():
-        source = source.replace(old, new)
-    exec(compile(source, "agent", "exec"), names)
+    names = agent(places)
     for script, said in (("exec sleep 60", "None"), ("echo no database >&2; exit 2", "no data")):
         query.write_text(f"#!/bin/sh\n{script}\n")
         query.chmod(0o755)
@@ -263,10 +267,8 @@ def test_a_dpkg_that_does_not_answer_is_no_dpkg_without_packages(tmp_path: Path)
 
 
 def test_a_bus_that_may_not_be_looked_at_is_no_bus_without_devices(tmp_path: Path) -> None:
-    names: dict[str, Any] = {"__name__": "agent"}
-    source = Path(wire.__file__).with_name("agent.py").read_text()
     bus = tmp_path / "devices"
-    exec(compile(source.replace("/sys/bus/pci/devices", str(bus)), "agent", "exec"), names)
+    names = agent({"/sys/bus/pci/devices": str(bus)})
     assert names["facts"]({})["pci"] == {}
     bus.touch()  # root may look everywhere: a file is as unreadable to it as a folder can be
     with pytest.raises(NotADirectoryError):
