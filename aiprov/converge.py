@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from aiprov.diff import holds
 from aiprov.errors import ApplyError, HostError, UnreachableError, VerificationError
-from aiprov.outcome import HINT, Engine, Outcome, without_passwords
+from aiprov.outcome import HINT, Engine, Outcome
 from aiprov.plan import Change, HostPlan
 from aiprov.planner import plan as make_plan
-from aiprov.resources import HostState, Reboot, Resource
+from aiprov.resources import HostState, Reboot, Resource, State
+from aiprov.shown import without_passwords
 from aiprov.survey import Session
 from aiprov.survey.facts import Facts
 from aiprov.undo import came_back, undoing, undoing_before
@@ -207,7 +208,13 @@ class Convergence:
                 raise self._not_as_planned(change, now)
         return plan
 
-    def _not_as_planned(self, change: Change, now: Mapping[str, object]) -> VerificationError:
+    def _not_as_planned(self, change: Change, now: State) -> VerificationError:
+        if now.get("said"):  # by a command's own question
+            said = "\n".join(map(str, now["said"]))
+            return VerificationError(
+                f"{self.host}: {change.address} was applied, but the host still says:\n{said}",
+                hint="the command ended well and its question does not agree: see what it says",
+            )
         parts = [
             f"{key} is {now.get(key)!r}, planned {value!r}"
             for key, value in change.after.items()

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, assert_never
 
 from aiprov.errors import UnsupportedError
+from aiprov.plain_files import repository_files
 from aiprov.plan import NEWEST
 from aiprov.resources import (
     Absent,
@@ -27,14 +28,15 @@ from aiprov.resources import (
     Merge,
     Package,
     Reboot,
+    Replaces,
     Resource,
     Secret,
     Service,
     State,
     Sysctl,
     User,
-    repository_files,
 )
+from aiprov.shown import summary_of
 from aiprov.versions import satisfies
 
 
@@ -104,6 +106,35 @@ def text_of(file: File) -> str:
             return text
 
 
+def refuse(resource: Resource, now: State) -> None:
+    """Raises ``UnsupportedError`` where what is on the host may not become what is wanted."""
+    match resource:
+        case Package(replaces=Replaces() as may) if not resource.absent:
+            _refuse_replacing(resource, may, now.get("version"))
+        case KernelModule() if "missing_from" in now and not resource.out_of_tree:
+            raise UnsupportedError(
+                f"kernel {now['missing_from']}, which runs, has no module {resource.name}",
+                hint=now["remedy"],
+            )
+        case File(never_replaced=str() as hint) if now.get("type") == "file":
+            if now.get("sha256") != digest(resource):
+                raise UnsupportedError(
+                    "there is another one on the host, which is not to be replaced", hint=hint
+                )
+
+
+def _refuse_replacing(package: Package, may: Replaces, installed: str | None) -> None:
+    if installed is None or satisfies(installed, package.version, package.at_least):
+        return
+    if not any(satisfies(installed, version) for version in may.versions):
+        wanted = package.version or f"{package.at_least} or newer"
+        raise UnsupportedError(
+            f"{package.name} {installed} is installed, and {wanted} is wanted: it is not to be "
+            "replaced by that",
+            hint=may.hint,
+        )
+
+
 def digest(file: File) -> str:
     """The SHA-256 of a resolved file's bytes."""
     return hashlib.sha256(text_of(file).encode()).hexdigest()
@@ -123,6 +154,8 @@ def reason(resource: Resource, before: State, after: State) -> str:
             return "package lists were never fetched" if keys == ("fetched",) else "not as wanted"
         case Service():
             return _service_reason(before, keys)
+        case Command() | Reboot() if before.get("said"):
+            return summary_of(before["said"])
         case Command():
             return "has not been done"
         case Reboot():

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from aiprov.plan import Change
-from aiprov.resources import Resource
+from aiprov.resources import Command, File, Resource, Secret
 
 HINT = "\nhint: "
 """Stands in a message between what went wrong and the way out, where an engine knows that."""
-
-_PASSWORD = re.compile(r"(://[^\s/:@\"']*:)[^\s/@\"']+@")
 
 Status = Literal["done", "failed", "not run"]
 
@@ -54,9 +51,9 @@ class Engine(Protocol):
         ...
 
 
-def without_passwords(text: str) -> str:
-    """The text with ``***`` for the passwords of URLs.
-
-    Files hold, and programs print, proxies that are no longer, or not here, a secret setting.
-    """
-    return _PASSWORD.sub(r"\1***@", text)
+def hidden_texts(changes: Iterable[Change]) -> Iterator[str]:
+    """What the changes hand to the host and nobody may see, whatever the host says of it."""
+    for change in changes:
+        match change.resource:
+            case File(content=Secret() as secret) | Command(stdin=Secret() as secret):
+                yield from secret.hidden()

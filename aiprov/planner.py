@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from aiprov.diff import differing, no_candidate, reason, wanted
+from aiprov.diff import differing, no_candidate, reason, refuse, wanted
 from aiprov.errors import HostError, UnsupportedError
 from aiprov.merge import UnreadableError, has_secret, merged
 from aiprov.plan import (
@@ -23,6 +23,7 @@ from aiprov.resources import (
     DnfRepository,
     File,
     HostState,
+    KernelModule,
     Merge,
     Package,
     PathExists,
@@ -31,6 +32,7 @@ from aiprov.resources import (
     Secret,
     Service,
     State,
+    Sysctl,
     UpToDate,
     address,
     previous_path,
@@ -84,6 +86,9 @@ def plan(
     )
 
 
+_INDEPENDENT = (Package, AptRepository, DnfRepository, KernelModule, Sysctl)
+
+
 @dataclass(kw_only=True)
 class _Planner:
     """One pass over the wanted resources. Order in is order out, only restarts go last."""
@@ -96,7 +101,7 @@ class _Planner:
     unknown: list[Unknown] = field(default_factory=list)
     unchanged: int = 0
     blocked: dict[str, str] = field(default_factory=dict)  # role -> what it waits for
-    for_files: set[str] = field(default_factory=set)  # what only files wait for, not packages
+    for_files: set[str] = field(default_factory=set)  # what not all wait for: see _INDEPENDENT
     everything_waits_for: str | None = None
 
     def __post_init__(self) -> None:
@@ -105,6 +110,8 @@ class _Planner:
     # ------------------------------------------------------------ one resource
 
     def add(self, item: Desired) -> None:
+        if not self._reboots_before(item.resource):
+            refuse(item.resource, self._now(item.resource))
         waits_for = self._waits_for(item) or self._unknown_until(item.resource)
         if waits_for is not None:
             self.blocked.setdefault(item.role, waits_for)
@@ -119,13 +126,19 @@ class _Planner:
         else:
             self._change(item.role, resource, now, after, why)
 
+    def _reboots_before(self, resource: Resource) -> bool:
+        """Whether another kernel may run by the time that a module is loaded."""
+        ahead = [item.resource for item in self.changes] + [item.resource for item in self.unknown]
+        reboots = any(isinstance(item, Reboot) for item in ahead)
+        return reboots and isinstance(resource, KernelModule)
+
     def _waits_for(self, item: Desired) -> str | None:
         if self.everything_waits_for is not None:
             return self.everything_waits_for
         roles = (item.role, *self.requires.get(item.role, ()))
         waits_for = next((self.blocked[role] for role in roles if role in self.blocked), None)
-        if waits_for in self.for_files and isinstance(item.resource, Package):
-            return None  # what a configuration will say changes nothing about what is installed
+        if waits_for in self.for_files and isinstance(item.resource, _INDEPENDENT):
+            return None  # what a configuration will say changes nothing about these
         return waits_for
 
     def _unknown_until(self, resource: Resource) -> str | None:

@@ -7,7 +7,7 @@ so and knows nothing about how: engines realise it, ``survey`` reads it, ``plan`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Argv = tuple[str, ...]
@@ -20,17 +20,24 @@ STAGED = "{staged}"
 class Secret:
     """A value that must never be shown. Its ``repr`` hides it and no JSON encoder accepts it.
 
+    ``parts``: what of it is secret, where it is a document whose other words a host may say in its
+    messages (names, addresses). Without them all of its words are taken out of what a host says.
     Not a dataclass: ``dataclasses.asdict`` would open it.
     """
 
-    __slots__ = ("_value",)
+    __slots__ = ("_value", "parts")
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str, *, parts: tuple[Secret, ...] = ()) -> None:
         self._value = value
+        self.parts = parts
 
     def reveal(self) -> str:
         """The value itself: for the one place that writes it to the host."""
         return self._value
+
+    def hidden(self) -> tuple[str, ...]:
+        """The texts that must be taken out of whatever a host says."""
+        return tuple(part.reveal() for part in self.parts) or (self._value,)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and self._value == other._value
@@ -61,7 +68,11 @@ class Merge:
 
 @dataclass(frozen=True, kw_only=True)
 class Succeeds:
-    """True when the command exits 0. The command must only read."""
+    """True when the command exits 0. The command must only read.
+
+    Where it does not, a line on its standard output for each thing that differs: that is what is
+    shown as the reason of the change (20 lines at most).
+    """
 
     argv: Argv
 
@@ -127,6 +138,17 @@ class DnfRepository:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Replaces:
+    """Which installed versions a package may replace: upstream versions or dotted prefixes.
+
+    ``hint``: the way out where another one is installed.
+    """
+
+    versions: tuple[str, ...]
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Package:
     """A package of the host's own package manager.
 
@@ -138,6 +160,7 @@ class Package:
     if it will do and can be had of all, else the newest that all can be had at.
     ``waits_for``: addresses of resources; while one of them is yet to change, what can be had is
     unknown (a pin that decides about versions).
+    ``replaces``: another installed version is refused while planning; ``None`` replaces any.
     """
 
     name: str
@@ -147,6 +170,7 @@ class Package:
     at_least: str | None = None
     together: str | None = None
     waits_for: tuple[str, ...] = ()
+    replaces: Replaces | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +179,8 @@ class File:
 
     ``delivered_by``: the package that brings a first version of the file. While that package is
     not installed, what a ``Merge`` gives is unknown, so the file waits for the next stage.
+    ``never_replaced``: a file with another content is refused while planning, with this way out
+    (not for a ``Merge``).
     """
 
     path: str
@@ -164,6 +190,7 @@ class File:
     group: str = "root"
     validate: Argv | None = None
     delivered_by: str | None = None
+    never_replaced: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,9 +220,14 @@ class Absent:
 
 @dataclass(frozen=True, kw_only=True)
 class KernelModule:
-    """A module that is loaded now and at every boot (``/etc/modules-load.d``)."""
+    """A module that is loaded now and at every boot (``/etc/modules-load.d``).
+
+    One that the running kernel does not have is refused while planning, unless a reboot comes
+    before it. ``out_of_tree``: packages or commands before it bring it, so it may not be there yet.
+    """
 
     name: str
+    out_of_tree: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,6 +290,7 @@ class Command:
 
     ``after`` holds addresses of resources (``File[/etc/x]``). ``waits_for`` too: while one of them
     is yet to change, the answer to the question is worth nothing, and the command is unknown.
+    ``stdin`` is given to the command on its standard input: the one way to hand it a secret.
     """
 
     name: str
@@ -265,6 +298,7 @@ class Command:
     unless: Question
     after: tuple[str, ...] = ()
     waits_for: tuple[str, ...] = ()
+    stdin: Secret | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -322,77 +356,6 @@ def kind(resource: Resource) -> str:
 def address(resource: Resource) -> str:
     """The one name of a resource on a host: ``File[/etc/hosts]``."""
     return f"{kind(resource)}[{getattr(resource, _KEYS[type(resource)])}]"
-
-
-# ---------------------------------------------------------------- the files behind some kinds
-# Every engine writes these same bytes, and the survey reads them back.
-
-
-def repository_files(repository: AptRepository | DnfRepository) -> tuple[File, ...]:
-    """The plain files that make a repository: the source and, where one is given, its key."""
-    if isinstance(repository, AptRepository):
-        return _apt_files(repository)
-    return _dnf_files(repository)
-
-
-def _apt_files(repository: AptRepository) -> tuple[File, ...]:
-    keyring = f"/etc/apt/keyrings/{repository.name}.asc"
-    signed_by = keyring if repository.key is not None else repository.signed_by
-    fields = {
-        "Types": "deb",
-        "URIs": " ".join(repository.uris),
-        "Suites": " ".join(repository.suites),
-        "Components": " ".join(repository.components),
-        "Architectures": " ".join(repository.architectures),
-        "Signed-By": signed_by or "",
-    }
-    text = "".join(f"{name}: {value}\n" for name, value in fields.items() if value)
-    source = File(path=f"/etc/apt/sources.list.d/{repository.name}.sources", content=text)
-    if repository.key is None:
-        return (source,)
-    return (File(path=keyring, content=repository.key), source)
-
-
-def _dnf_files(repository: DnfRepository) -> tuple[File, ...]:
-    keyfile = f"/etc/pki/rpm-gpg/RPM-GPG-KEY-{repository.name}"
-    lines = [
-        f"[{repository.name}]",
-        f"name={repository.description}",
-        f"baseurl={repository.baseurl}",
-        "enabled=1",
-        f"gpgcheck={int(repository.gpgcheck)}",
-    ]
-    if repository.key is not None:
-        lines.append(f"gpgkey=file://{keyfile}")
-    if repository.module_hotfixes:
-        lines.append("module_hotfixes=1")
-    if repository.exclude:
-        lines.append(f"exclude={' '.join(repository.exclude)}")
-    text = "\n".join(lines) + "\n"
-    source = File(path=f"/etc/yum.repos.d/{repository.name}.repo", content=text)
-    if repository.key is None:
-        return (source,)
-    return (File(path=keyfile, content=repository.key), source)
-
-
-def module_file(module: KernelModule) -> File:
-    """The file that loads the module at every boot."""
-    return File(path=f"/etc/modules-load.d/aiprov-{module.name}.conf", content=f"{module.name}\n")
-
-
-def sysctl_file(sysctl: Sysctl) -> File:
-    """The file that sets the parameter at every boot."""
-    name = sysctl.key.replace("/", ".")
-    return File(
-        path=f"/etc/sysctl.d/90-aiprov-{name}.conf", content=f"{sysctl.key} = {sysctl.value}\n"
-    )
-
-
-def grub_file(argument: KernelArgument) -> File:
-    """Debian's and Ubuntu's drop-in for one kernel argument (RHEL's grubby keeps its own)."""
-    name = "".join(c if c.isalnum() or c in "._" else "-" for c in argument.argument)
-    line = f'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX {argument.argument}"\n'
-    return File(path=f"/etc/default/grub.d/90-aiprov-{name}.cfg", content=line)
 
 
 def previous_path(path: str) -> str:

@@ -59,6 +59,12 @@ def _path(value: str) -> str:
     return value.rstrip("/") or "/"
 
 
+def _public_key(value: str) -> str:
+    if not value.startswith("-----BEGIN PGP PUBLIC KEY BLOCK-----"):
+        raise ValueError("not an armoured PGP public key")
+    return value.rstrip("\n") + "\n"
+
+
 Url = Annotated[str, AfterValidator(_url)]
 """An http or https URL, without a slash at its end."""
 
@@ -76,6 +82,9 @@ Address = Annotated[str, AfterValidator(_address)]
 
 Path = Annotated[str, AfterValidator(_path)]
 """An absolute path on the host."""
+
+PublicKey = Annotated[str, AfterValidator(_public_key)]
+"""An armoured public key that signs a repository. It ends with one line break."""
 
 Size = Annotated[str, StringConstraints(pattern=r"^[1-9]\d*[kmg]$")]
 """A number of bytes as Docker writes it: ``10m``."""
@@ -122,7 +131,7 @@ def unit_proxy(unit: str, variables: Mapping[str, str]) -> list[Resource]:
         return [Absent(path=drop_in), Absent(path=values)]
     return [
         Directory(path=f"/etc/systemd/system/{unit}.d"),
-        File(path=values, content=environment_file(variables), mode=0o600),
+        environment_file(values, variables),
         File(path=drop_in, content=f"[Service]\nEnvironmentFile={values}\n"),
     ]
 
@@ -133,12 +142,18 @@ def proxy_files(unit: str) -> tuple[str, str]:
     return f"{stem}.conf", f"{stem}.env"
 
 
-def environment_file(variables: Mapping[str, str]) -> Secret:
-    """Variables as systemd's ``EnvironmentFile=`` reads them: quoted, nothing is expanded."""
+def environment_file(path: str, variables: Mapping[str, str]) -> File | Absent:
+    """Variables as systemd's ``EnvironmentFile=`` reads them: quoted, nothing is expanded.
+
+    Root alone may read the file; without variables there is none.
+    """
+    if not variables:
+        return Absent(path=path)
     quoted = {
         name: value.replace("\\", "\\\\").replace('"', '\\"') for name, value in variables.items()
     }
-    return Secret("".join(f'{name}="{value}"\n' for name, value in quoted.items()))
+    content = Secret("".join(f'{name}="{value}"\n' for name, value in quoted.items()))
+    return File(path=path, content=content, mode=0o600)
 
 
 def laid_over(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from aiprov.errors import AiprovError, HostError
 from aiprov.plan import Desired, Skipped
-from aiprov.roles import Cluster, Note, RoleVars, before, load, notes
+from aiprov.roles import Cluster, Note, RoleVars, before, load, notes, outside
 from aiprov.survey.facts import Facts
 
 
@@ -32,11 +32,11 @@ def wanted(settings: Mapping[str, RoleVars], facts: Facts, cluster: Cluster) -> 
     for slug, chosen in settings.items():
         role = load(slug)
         try:
-            why_not = role.unsuitable(chosen, facts)
+            why_not = role.unsuitable(chosen, facts) or outside(slug, chosen, facts, cluster)
             resources = [] if why_not else role.resources(chosen, facts, cluster)
             told |= dict.fromkeys([] if why_not else notes(slug, chosen, facts, cluster))
         except AiprovError as error:
-            what = f"role {slug}: {error.message}"
+            what = f"role {slug}: {error}"  # with the file, where the inventory is at fault
             raise HostError(facts.name, what, hint=error.hint) from error
         if why_not:
             skipped.append(Skipped(role=slug, reason=why_not))

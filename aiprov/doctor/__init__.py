@@ -16,7 +16,7 @@ from aiprov.doctor.findings import SEVERITIES, Area, Diagnosis, Finding, Unseen
 from aiprov.doctor.observed import Observed, observed_from
 from aiprov.doctor.questions import further, questions
 from aiprov.doctor.reading import has_gpus, loaded
-from aiprov.outcome import without_passwords
+from aiprov.shown import without_passwords
 from aiprov.survey.facts import Facts
 
 __all__ = ["AREAS", "Diagnosis", "Finding", "Unseen", "diagnose", "examine", "observe"]
@@ -46,7 +46,7 @@ AREAS = (
     ),
     Area(
         title="the kernel log and its Xids",
-        causes=(hardware.xids, hardware.sxids),
+        causes=(hardware.xids, hardware.sxids, hardware.pcie),
         applies=has_gpus,
     ),
     Area(title="PCIe links", causes=(hardware.link,), applies=has_gpus),

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 
-from aiprov.catalog.xids import Severity, xid
+from aiprov.catalog.xids import xid
+from aiprov.checks.kernel_log import FALLEN_OFF, RECOVERY, SEVERITIES, KernelEvent, events
 from aiprov.doctor.findings import Answers, Finding, Unseen
 from aiprov.doctor.observed import Observed
 from aiprov.doctor.reading import Log, Reading, gpus, loaded, log, owned, readings
 
-_XID = re.compile(r"NVRM: Xid \((?:PCI:)?([0-9A-Fa-f:.]+)[^)]*\): (\d{1,4})\b")
-_SXID = re.compile(r"SXid \(PCI:([0-9A-Fa-f:.]+)\): (\d{1,6}), (Fatal|Non-fatal)")
 _FALLEN = r"GPU has fallen off the bus|GPU is lost"
-_RECOVERY = re.compile(r"\(([A-Za-z0-9 ]+)\)\s*$")
 
 EXAMINE = "drain the host, reset the GPU (nvidia-smi --gpu-reset -i BUS_ID) or reboot"
 
@@ -177,55 +176,78 @@ def xids(seen: Observed) -> Answers:
         )  # fmt: skip
         yield Unseen(what="the kernel log (Xids, refused modules)", why=why)
         return
-    by_code: dict[int, list[str]] = {}
-    for entry in found.entries:
-        if match := _XID.search(entry):
-            by_code.setdefault(int(match[2]), []).append(entry)
-    for code, entries in sorted(by_code.items()):
-        yield _xid(code, tuple(entries), found)
-    fallen = found.with_any(_FALLEN)
-    if fallen and 79 not in by_code:
-        yield Finding(
-            severity="problem",
-            cause="a GPU has fallen off the bus",
-            evidence=found.quote(fallen),
-            remedy="power-cycle the machine; where it comes back, reseat or replace the GPU",
-        )
+    by_code: dict[tuple[int, bool], list[KernelEvent]] = {}
+    for event in _events(found, "Xid"):
+        told = "Xid (" in event.line  # a GPU that falls off the bus may be told of in words only
+        by_code.setdefault((event.code, told), []).append(event)
+    for (code, told), own in sorted(by_code.items()):
+        if code == FALLEN_OFF and not told:
+            yield Finding(
+                severity="problem",
+                cause=f"a GPU has fallen off the bus: {_where(own)}",
+                evidence=_quoted(found, own),
+                remedy="power-cycle the machine; where it comes back, reseat or replace the GPU",
+            )
+        else:
+            yield _xid(code, own, found)
 
 
 def sxids(seen: Observed) -> Answers:
     """What the NVSwitches reported in the kernel log since the host started."""
     found = log(seen)
-    by_kind: dict[tuple[str, str], list[str]] = {}
-    for entry in found.entries if found else ():
-        if match := _SXID.search(entry):
-            by_kind.setdefault((match[3], match[2]), []).append(entry)
-    for (kind, code), entries in sorted(by_kind.items()):
-        fatal = kind == "Fatal"
+    by_kind: dict[tuple[bool, str], list[KernelEvent]] = {}
+    for event in _events(found, "SXid"):
+        by_kind.setdefault((event.severity != "problem", str(event.code)), []).append(event)
+    for (recovers, code), own in sorted(by_kind.items()):
         yield Finding(
-            severity="problem" if fatal else "warning",
-            cause=f"SXid {code}: an NVSwitch reports {'a fatal' if fatal else 'an'} error",
-            evidence=found.quote(tuple(entries)) if found else (),
-            remedy="reset all GPUs and NVSwitches together (stop the fabric manager, nvidia-smi "
-            "--gpu-reset) or reboot; where it comes back, contact the machine's vendor"
-            if fatal
-            else "watch it: links recover from these; where they are many, have the link examined",
+            severity="warning" if recovers else "problem",
+            cause=f"SXid {code}: an NVSwitch reports {'an' if recovers else 'a fatal'} error",
+            evidence=_quoted(found, own),
+            remedy="watch it: links recover from these; where they are many, have the link examined"
+            if recovers
+            else "reset all GPUs and NVSwitches together (stop the fabric manager, nvidia-smi "
+            "--gpu-reset) or reboot; where it comes back, contact the machine's vendor",
         )
 
 
-def _xid(code: int, entries: tuple[str, ...], found: Log) -> Finding:
+def pcie(seen: Observed) -> Answers:
+    """What the kernel reported of the GPUs' PCIe links since the host started."""
+    found, known = log(seen), {item.address.lower() for item in gpus(seen)}
+    by_severity: dict[bool, list[KernelEvent]] = {}
+    for event in _events(found, "PCIe"):
+        if event.address in known:
+            by_severity.setdefault(event.severity != "problem", []).append(event)
+    for corrected, own in sorted(by_severity.items()):
+        kind = "corrected" if corrected else "uncorrected"
+        yield Finding(
+            severity="warning" if corrected else "problem",
+            cause=f"{kind} errors of the PCIe link of {_where(own)}",
+            evidence=_quoted(found, own),
+            remedy="reseat the GPU or its riser; where it comes back, have the slot, riser and GPU "
+            "examined",
+        )
+
+
+def _events(found: Log | None, kind: str) -> Iterator[KernelEvent]:
+    text = "\n".join(found.entries) if found else ""
+    return (event for event in events(text) if event.kind == kind)
+
+
+def _quoted(found: Log | None, own: Sequence[KernelEvent]) -> tuple[str, ...]:
+    return found.quote(tuple(event.line for event in own)) if found else ()
+
+
+def _where(own: Sequence[KernelEvent]) -> str:
+    return ", ".join(sorted({event.address for event in own}))
+
+
+def _xid(code: int, own: Sequence[KernelEvent], found: Log) -> Finding:
     row = xid(code)
-    where = sorted({match[1] for entry in entries if (match := _XID.search(entry))})
-    severity: Severity = row.severity if row else "warning"
-    meaning = row.meaning if row else "not documented by NVIDIA"
-    remedy = row.text if row else "keep nvidia-bug-report.sh's output and contact NVIDIA"
-    last = _RECOVERY.search(entries[-1].strip())
-    if code == 154 and last:
-        severity = "note" if last[1] == "None" else "problem"
-        meaning = f"the GPU's recovery action is now: {last[1]}"
+    # What a GPU asks for now counts; of others, the worst that was.
+    event = own[-1] if code == RECOVERY else min(own, key=lambda e: SEVERITIES.index(e.severity))
     return Finding(
-        severity=severity,
-        cause=f"Xid {code} on {', '.join(where)}: {meaning}",
-        evidence=found.quote(entries),
-        remedy=remedy,
+        severity=event.severity,
+        cause=f"Xid {code} on {_where(own)}: {event.meaning}",
+        evidence=_quoted(found, own),
+        remedy=row.text if row else "keep nvidia-bug-report.sh's output and contact NVIDIA",
     )

@@ -36,6 +36,8 @@ _HINTS: tuple[tuple[str, str], ...] = (
     (r"command not found|: not found$", "the host lacks the program"),
 )
 
+_TOLD = "hint: "
+
 
 def hint_for(text: str) -> str | None:
     """The way out, where the host's words are known."""
@@ -43,3 +45,16 @@ def hint_for(text: str) -> str | None:
         if re.search(pattern, text, re.MULTILINE):
             return hint
     return None
+
+
+def told_hint(text: str) -> tuple[str, str | None]:
+    """What a host said without its own way out, and that: aiprov's programs end with such a line.
+
+    Raises nothing: most of what hosts say has none.
+    """
+    lines = text.splitlines()
+    hints = [line for line in lines if line.strip().startswith(_TOLD)]
+    if not hints:
+        return text, None
+    rest = "\n".join(line for line in lines if line not in hints)
+    return rest, hints[-1].strip().removeprefix(_TOLD)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiprov.connection import Connection
 from aiprov.errors import InventoryError, UsageError
@@ -70,10 +70,11 @@ class Host:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """One group, with its own children and hosts."""
+    """One group, with its own children and hosts, and all members in Ansible's order."""
 
     children: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,12 +139,11 @@ def _host(loaded: Loaded, name: str, options: Options) -> Host:
     )
 
 
-def _group(group: object) -> Group:
-    children = getattr(group, "child_groups", [])
-    hosts = getattr(group, "hosts", [])
+def _group(group: Any) -> Group:
     return Group(
-        children=tuple(str(child.name) for child in children),
-        hosts=tuple(str(host.name) for host in hosts),
+        children=tuple(str(child.name) for child in group.child_groups),
+        hosts=tuple(str(host.name) for host in group.hosts),
+        members=tuple(str(host.name) for host in group.get_hosts()),
     )
 
 

@@ -46,13 +46,15 @@ def unlock(
 
 def typed_password() -> Secret | None:
     """The vault password that a person typed into this process, for the programs that it calls."""
+    return next((Secret(secret.bytes.decode()) for _, secret in _typed()), None)
+
+
+def _typed() -> list[tuple[str, Any]]:
     from ansible.parsing.vault import PromptVaultSecret, VaultSecretsContext
 
     context = VaultSecretsContext.current(optional=True)
-    for _, secret in context.secrets if context is not None else ():
-        if isinstance(secret, PromptVaultSecret):
-            return Secret(secret.bytes.decode())
-    return None
+    secrets = context.secrets if context is not None else ()
+    return [(name, secret) for name, secret in secrets if isinstance(secret, PromptVaultSecret)]
 
 
 def _split(vault_id: str) -> tuple[str, str]:
@@ -68,6 +70,9 @@ def _secret(source: str, name: str, loader: Any) -> Any:
     )
 
     if source in _PROMPTS:
+        for known, typed in _typed():
+            if known == name:
+                return typed  # a verb that reads two inventories asks once
         secret = PromptVaultSecret(prompt_formats=_PROMPTS[source], vault_id=name)
     else:
         secret = get_file_vault_secret(filename=source, vault_id=name, loader=loader)

@@ -5,9 +5,11 @@ Every function raises ``InventoryErrors`` with all faults that it found, each wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -18,6 +20,9 @@ from aiprov.inventory.variables import Variables
 from aiprov.roles import Cluster, ClusterHost, RoleVars
 from aiprov.settings import names
 from aiprov.settings.faults import Reading, faults
+
+if TYPE_CHECKING:
+    from aiprov.cluster_secrets.loaded import LoadedSecrets
 
 # A name in a play may be a registered result or another role's variable; only one that is nearly
 # the role's own is taken for a misspelling.
@@ -146,12 +151,62 @@ def strays(variables: Variables, slug: str | None = None) -> Iterator[InventoryE
 
 def cluster(inventory: Inventory) -> Cluster:
     """What every host may know of the others: all hosts, whatever the limit."""
+    groups = {name: group.members for name, group in inventory.groups.items()}
+    hosts = {
+        host.name: ClusterHost(
+            name=host.name,
+            address=host.address,
+            groups=host.groups,
+            variables=_Asked(host.variables),
+        )
+        for host in inventory.everyone
+    }
     return Cluster(
-        hosts={
-            host.name: ClusterHost(name=host.name, address=host.address, groups=host.groups)
-            for host in inventory.everyone
-        }
+        groups=groups,
+        # In the order in which plays have them.
+        hosts={name: hosts[name] for name in dict.fromkeys((*groups.get("all", ()), *hosts))},
+        secrets=secrets_of(inventory.sources),
     )
+
+
+def secrets_of(sources: Sequence[str]) -> Callable[[], LoadedSecrets]:
+    """What loads the cluster's secrets of these inventory sources, once, whichever thread asks.
+
+    It raises ``InventoryError`` where there are none, or no password opens them.
+    """
+    lock, loaded = Lock(), list["LoadedSecrets"]()
+
+    def secrets() -> LoadedSecrets:
+        from aiprov.cluster_secrets import store
+
+        with lock:
+            if not loaded:
+                loaded.append(store.loaded(sources, datetime.now(UTC)))
+            return loaded[0]
+
+    return secrets
+
+
+class _Asked(Mapping[str, Any]):
+    """A host's variables, for roles of other hosts: these ask in threads of their own."""
+
+    _one_at_a_time = Lock()  # Ansible's templar is not made for threads
+
+    def __init__(self, variables: Variables) -> None:
+        self._variables = variables
+
+    def __getitem__(self, name: str) -> Any:
+        with self._one_at_a_time:
+            value = self._variables.value(name, _UNSET)
+        if value is _UNSET:
+            raise KeyError(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return self._variables.names()
+
+    def __len__(self) -> int:
+        return len(list(self._variables.names()))
 
 
 def _stray(variables: Variables, name: str, slug: str) -> InventoryError:

@@ -10,7 +10,7 @@ from typing import Any
 from aiprov import FORMAT_VERSION, roles
 from aiprov.errors import InventoryError, InventoryErrors
 from aiprov.inventory import Inventory
-from aiprov.settings import names, problems
+from aiprov.settings import cluster, names, problems, roles_of
 from aiprov.settings.faults import holds_secret
 
 _NAMED = 5
@@ -80,6 +80,7 @@ def _warnings(inventory: Inventory) -> Iterator[str]:
             yield f"group {name} is empty"
     yield from _near_names(inventory)
     yield from _open_secrets(inventory)
+    yield from _roles(inventory)
 
 
 def _addresses(inventory: Inventory) -> Iterator[str]:
@@ -124,6 +125,21 @@ def _open_secrets(inventory: Inventory) -> Iterator[str]:
             if not holds_secret(roles.load(owner).Vars.model_fields[name].annotation):
                 where = host.variables.location(name)
                 yield f"{where or host.name}: {name} is in a vault, but plans show its value"
+
+
+def _roles(inventory: Inventory) -> Iterator[str]:
+    """Groups of hosts without the role that they are for; what plans of the roles would refuse."""
+    without: dict[tuple[str, str], list[str]] = defaultdict(list)
+    used: dict[str, None] = {}
+    for host in inventory.hosts:
+        there = roles_of(host)
+        used |= dict.fromkeys(there)
+        for missing in roles.unheeded(host.groups, there):
+            without[missing].append(host.name)
+    for (group, slug), hosts in without.items():
+        yield f"{_several(hosts)}: in {group}, and {slug} is not among aiprov_roles"
+    known = cluster(inventory)
+    yield from (doubt for slug in used for doubt in roles.doubts(slug, known))
 
 
 def _count(number: int, what: str) -> str:

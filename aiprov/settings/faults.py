@@ -17,6 +17,7 @@ from aiprov.roles import RoleVars
 
 HIDDEN = "***"
 _SHOWN = 60
+_YES, _NO = ("yes", "on", "true"), ("no", "off", "false")  # YAML 1.1, in lower case
 _PLAIN_WORDS = {
     "int_parsing": "is not a whole number",
     "int_type": "is not a whole number",
@@ -50,6 +51,8 @@ def faults(error: ValidationError, reading: Reading) -> Iterator[InventoryError]
     for detail in error.errors(include_url=False):
         seen.setdefault(_path(detail["loc"]), []).append(detail)
     for path, details in seen.items():
+        if details[0]["type"] == "too_short" and _below(path, seen):
+            continue  # pydantic counts the items that fit: what is wrong with the others is said
         if details[0]["type"] != "missing" or len(path) > 1:
             yield _fault(path, details, reading)
         elif path[0] in reading.needed:
@@ -57,6 +60,10 @@ def faults(error: ValidationError, reading: Reading) -> Iterator[InventoryError]
                 f"{reading.host}: role {reading.slug} needs {path[0]}, which is not set",
                 hint=_described(reading.model, str(path[0])),
             )
+
+
+def _below(path: tuple[Any, ...], paths: Iterable[tuple[Any, ...]]) -> bool:
+    return any(len(other) > len(path) and other[: len(path)] == path for other in paths)
 
 
 def _fault(path: tuple[Any, ...], details: list[ErrorDetails], reading: Reading) -> InventoryError:
@@ -110,6 +117,8 @@ def _hint(
     match detail["type"]:
         case "literal_error" | "enum" if isinstance(given, str | int | float):
             expected = re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected")))
+            if isinstance(given, bool):
+                return _unquoted_word(given, expected)
             near = difflib.get_close_matches(str(given), expected, n=1, cutoff=0.5)
             return f"did you mean {near[0]!r}?" if near else None
         case "extra_forbidden":
@@ -121,6 +130,15 @@ def _hint(
     if given is None:
         return "give it a value, or remove it to have the default"
     return None
+
+
+def _unquoted_word(given: bool, expected: Iterable[str]) -> str | None:
+    """What YAML made true or false of, where one of the words that are possible is such a word."""
+    meant = [word for word in expected if word in (_YES if given else _NO)]
+    said = "true" if given else "false"
+    return (
+        f'write it in quotes, "{meant[0]}", for YAML reads {meant[0]} as {said}' if meant else None
+    )
 
 
 def _quoted(given: object, path: tuple[Any, ...], variables: Variables) -> str:

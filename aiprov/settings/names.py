@@ -8,7 +8,19 @@ from collections.abc import Iterable
 
 from aiprov import roles
 
-OWN = ("aiprov_roles", "aiprov_serial", "aiprov_transport")
+OWN = (
+    "aiprov_budget",
+    "aiprov_device",
+    "aiprov_output",
+    "aiprov_quarantine_campaign",
+    "aiprov_quarantine_reason",
+    "aiprov_quarantine_since",
+    "aiprov_resume",
+    "aiprov_roles",
+    "aiprov_serial",
+    "aiprov_slurm_node",
+    "aiprov_transport",
+)
 """Variables of aiprov itself, which belong to no role."""
 
 _NEAR = 0.6

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from aiprov.plan import Change
-from aiprov.resources import Argv
+from aiprov.resources import Argv, Secret
 
 # What users' shells and sudo give differs from host to host; commands are found the same way
 # everywhere, and what they print is not translated.
@@ -42,7 +42,8 @@ class Again:
 class ModuleCall:
     """A module (or action) of ``ansible.builtin`` and its arguments.
 
-    ``no_log``: neither the arguments nor the result may be shown or logged anywhere.
+    ``no_log``: neither the arguments nor the result may be shown or logged anywhere. What fails is
+    told nevertheless, without the secrets: of a command what the host said, of a file that it did.
     ``reads``: the call changes nothing by itself. ``expects``: a regular expression that all of the
     output must match, or the call has failed.
     """
@@ -65,14 +66,26 @@ class Step:
 
 
 def command(
-    name: str, argv: Argv, *, reads: bool = False, again: Again | None = None
+    name: str,
+    argv: Argv,
+    *,
+    reads: bool = False,
+    again: Again | None = None,
+    stdin: Secret | None = None,
 ) -> ModuleCall:
     """A command, with no shell on its way."""
     args: dict[str, Any] = {"argv": list(argv)}
+    if stdin is not None:
+        args |= {"stdin": stdin.reveal(), "stdin_add_newline": False}
     if any("$" in argument or argument.startswith("~") for argument in argv):
         args["expand_argument_vars"] = False
     return ModuleCall(
-        name=name, module="ansible.builtin.command", args=args, reads=reads, again=again
+        name=name,
+        module="ansible.builtin.command",
+        args=args,
+        no_log=stdin is not None,
+        reads=reads,
+        again=again,
     )
 
 

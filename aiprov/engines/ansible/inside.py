@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from aiprov.engines import Listener, Outcome
 from aiprov.engines.ansible.calls import ModuleCall, Step, command
 from aiprov.engines.ansible.modules import Modules, failure, hider
 from aiprov.engines.ansible.tasks import steps, unsupported
-from aiprov.engines.hints import hint_for
+from aiprov.engines.hints import hint_for, told_hint
 from aiprov.errors import BecomeError, UnreachableError
-from aiprov.outcome import HINT
+from aiprov.outcome import HINT, hidden_texts
 from aiprov.plan import Change
-from aiprov.resources import File, Reboot, Resource, Secret, Service
+from aiprov.resources import Reboot, Resource, Service
 from aiprov.survey.facts import Family
 
 _HOLDER = re.compile(r"(held by process|locked by another process with pid) (?P<pid>\d+)")
@@ -49,7 +49,7 @@ class InsideEngine:
     def apply(self, changes: Sequence[Change], listener: Listener) -> Sequence[Outcome]:
         """See ``Engine.apply``."""
         outcomes: list[Outcome] = []
-        hide = hider(_secrets(changes))
+        hide = hider(hidden_texts(changes))
         failed = False
         for step in steps(changes, self._family()):
             if failed:
@@ -117,7 +117,7 @@ class InsideEngine:
         return f"{problem}\nprocess {holder['pid']} is {' '.join(words) or 'gone by now'}"
 
     def _explained(self, step: Step, call: ModuleCall, problem: str) -> str:
-        if call.no_log:
+        if call.no_log and "content" in call.args:
             return f"{call.name} failed (what the host said is hidden, the content is secret)"
         service = step.changes[0].resource
         if not isinstance(service, Service):
@@ -130,13 +130,6 @@ class InsideEngine:
 
 
 def _with_hint(problem: str) -> str:
-    hint = hint_for(problem)
+    problem, told = told_hint(problem)
+    hint = told or hint_for(problem)
     return f"{problem}{HINT}{hint}" if hint else problem
-
-
-def _secrets(changes: Iterable[Change]) -> list[str]:
-    return [
-        change.resource.content.reveal()
-        for change in changes
-        if isinstance(change.resource, File) and isinstance(change.resource.content, Secret)
-    ]

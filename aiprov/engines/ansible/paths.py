@@ -10,6 +10,7 @@ from typing import Any
 
 from aiprov.diff import text_of
 from aiprov.engines.ansible.calls import WHILE_LOCKED, ModuleCall, command, literal
+from aiprov.plain_files import repository_files
 from aiprov.plan import Change
 from aiprov.resources import (
     STAGED,
@@ -24,7 +25,6 @@ from aiprov.resources import (
     Secret,
     User,
     previous_path,
-    repository_files,
 )
 
 

@@ -56,9 +56,8 @@ def _task(call: ModuleCall) -> dict[str, Any]:
 
 def _args(call: ModuleCall) -> Mapping[str, Any]:
     args = {key: _Text(value) if _is_template(value) else value for key, value in call.args.items()}
-    if call.no_log and "content" in args:
-        args["content"] = HIDDEN
-    return args
+    hidden = {"content", "stdin"} & args.keys() if call.no_log else ()
+    return {**args, **dict.fromkeys(hidden, HIDDEN)}
 
 
 class _Text(str):

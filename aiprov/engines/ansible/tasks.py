@@ -15,6 +15,7 @@ from typing import Any, assert_never
 from aiprov.engines.ansible.calls import WHILE_LOCKED, Again, ModuleCall, Step, command
 from aiprov.engines.ansible.packages import goes_out, transaction
 from aiprov.engines.ansible.paths import expanded, path_calls, removed, repository_calls, write
+from aiprov.plain_files import grub_file, module_file, sysctl_file
 from aiprov.plan import Change
 from aiprov.resources import (
     STAGED,
@@ -34,9 +35,6 @@ from aiprov.resources import (
     Service,
     Sysctl,
     User,
-    grub_file,
-    module_file,
-    sysctl_file,
 )
 from aiprov.survey.facts import Family
 
@@ -106,7 +104,7 @@ def _calls(change: Change, resource: Resource, family: Family) -> Iterator[Modul
         case Command():
             lists = resource.argv[:2] == ("apt-get", "update")
             again = WHILE_LOCKED if lists else None
-            yield command(f"Run {resource.name}", resource.argv, again=again)
+            yield command(f"Run {resource.name}", resource.argv, again=again, stdin=resource.stdin)
         case Reboot():
             args = {"reboot_timeout": resource.timeout_s, "msg": f"aiprov: {change.reason}"}
             yield ModuleCall(name="Reboot", module="ansible.builtin.reboot", args=args)

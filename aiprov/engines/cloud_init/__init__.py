@@ -18,6 +18,7 @@ from aiprov.merge import has_secret
 from aiprov.plan import Desired
 from aiprov.resources import (
     AptRepository,
+    Command,
     DnfRepository,
     File,
     Merge,
@@ -88,7 +89,7 @@ def _refuse_secrets(resources: Sequence[Resource]) -> None:
 
 def _holds_secret(resource: Resource) -> bool:
     match resource:
-        case File(content=Secret()):
+        case File(content=Secret()) | Command(stdin=Secret()):
             return True
         case File(content=Merge(values=values)):
             return has_secret(values)

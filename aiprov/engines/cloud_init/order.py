@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from aiprov.plain_files import repository_files
 from aiprov.resources import (
     AptRepository,
     DnfRepository,
@@ -12,7 +13,6 @@ from aiprov.resources import (
     Resource,
     Service,
     address,
-    repository_files,
 )
 
 

@@ -14,6 +14,7 @@ from typing import Any, assert_never
 
 from aiprov.engines.cloud_init.order import in_order, native_prefix, plain_files, watchers
 from aiprov.merge import has_secret, merged
+from aiprov.plain_files import grub_file, module_file, repository_files, sysctl_file
 from aiprov.resources import (
     Absent,
     AptRepository,
@@ -39,10 +40,6 @@ from aiprov.resources import (
     UpToDate,
     User,
     address,
-    grub_file,
-    module_file,
-    repository_files,
-    sysctl_file,
 )
 from aiprov.survey.facts import Family
 
@@ -171,7 +168,12 @@ def _step(resource: Resource, family: Family, watched: Mapping[str, str]) -> Ste
             settings = {"name": resource.name, "gid": resource.gid, "system": resource.system}
             return {"kind": "Group", **settings}
         case Command():
-            return {"kind": "Command", "argv": list(resource.argv), **_asked(resource)}
+            return {
+                "kind": "Command",
+                "argv": list(resource.argv),
+                **_stdin(resource),
+                **_asked(resource),
+            }
         case Reboot():
             return {"kind": "Reboot", **_asked(resource)}
         case Package() | AptRepository() | DnfRepository():
@@ -248,6 +250,12 @@ def _user(resource: User) -> Step:
         "system": resource.system,
         "create_home": not resource.system,
     }
+
+
+def _stdin(command: Command) -> Step:
+    if command.stdin is None:
+        return {}
+    return {"stdin": command.stdin.reveal(), "hidden": list(command.stdin.hidden())}
 
 
 def _asked(resource: Command | Reboot) -> Step:

@@ -36,14 +36,19 @@ class Result(NamedTuple):
         return " | ".join(self.output.strip().splitlines()[-SHOWN_LINES:])
 
 
-def run(argv: Sequence[str], quiet: bool = False) -> Result:
-    """Run a command to its end. ``quiet`` keeps what it prints out of the log."""
+def run(
+    argv: Sequence[str], quiet: bool = False, stdin: str = "", hidden: Sequence[str] = ()
+) -> Result:
+    """Run a command to its end. ``quiet`` keeps what it prints out of the log.
+
+    ``stdin`` is what it reads; ``hidden`` are texts that are taken out of what it prints.
+    """
     # A file, not a pipe: a daemon that the command leaves behind would hold a pipe open for ever.
     with tempfile.TemporaryFile() as output:
         try:
             process = subprocess.Popen(
                 list(argv),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=ENVIRONMENT,
@@ -51,9 +56,9 @@ def run(argv: Sequence[str], quiet: bool = False) -> Result:
             )
         except OSError as error:
             return Result(127, f"{argv[0]}: {error.strerror}")
-        code = _wait(process)
+        code = _wait(process, stdin)
         output.seek(0)
-        text = output.read().decode("utf-8", "replace")
+        text = _without(output.read().decode("utf-8", "replace"), hidden)
     if not quiet:
         LOG.info("$ %s -> %d", " ".join(argv), code)
         for line in text.splitlines():
@@ -61,18 +66,28 @@ def run(argv: Sequence[str], quiet: bool = False) -> Result:
     return Result(code, text)
 
 
-def _wait(process: "subprocess.Popen[bytes]") -> int:
+def _without(text: str, hidden: Sequence[str]) -> str:
+    words = {word for one in hidden for word in (one, *one.split()) if len(word) > 5}
+    for word in sorted(words, key=len, reverse=True):
+        text = text.replace(word, "***")
+    return text
+
+
+def _wait(process: "subprocess.Popen[bytes]", stdin: str) -> int:
     try:
-        return process.wait(TIMEOUT_S)
+        process.communicate(stdin.encode() if stdin else None, TIMEOUT_S)
+        return process.returncode
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         return 124
 
 
-def must(argv: Sequence[str], quiet: bool = False) -> str:
+def must(
+    argv: Sequence[str], quiet: bool = False, stdin: str = "", hidden: Sequence[str] = ()
+) -> str:
     """Run a command that has to succeed; its output. Raises ``StepFailedError``."""
-    result = run(argv, quiet)
+    result = run(argv, quiet, stdin, hidden)
     if result.code != 0:
         shown = "" if quiet else ": " + result.last_lines
         raise StepFailedError(f"{argv[0]} exited {result.code}{shown}")

@@ -105,7 +105,7 @@ def _realise(number: int, step: Step, journal: Journal) -> bool:
     if step["kind"] == "Command":
         if questions.answer(step["unless"]) and not journal.changed(step["after"]):
             return False
-        must(step["argv"])
+        must(step["argv"], stdin=step.get("stdin", ""), hidden=step.get("hidden", ()))
         return True
     if step["kind"] == "Reboot":
         return _reboot(number, step, journal)

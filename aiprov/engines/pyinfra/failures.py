@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from aiprov.engines.hints import hint_for
+from aiprov.engines.hints import hint_for, told_hint
 from aiprov.engines.pyinfra.session import OperationFailed, Said
 from aiprov.errors import HostError
-from aiprov.outcome import HINT
+from aiprov.outcome import HINT, hidden_texts
 from aiprov.plan import Change
-from aiprov.resources import File, Secret
 
 LINES = 20
 
@@ -21,12 +20,13 @@ def message_of(error: HostError, hidden: frozenset[str]) -> str:
     ``hidden`` are words that must not be shown, wherever they come from.
     """
     said: list[str] = []
-    what = error.message
+    what, told = error.message, None
     if isinstance(error, OperationFailed) and error.said:
         last = _failed(error.said)
         what = what or f"{_short(last.command)}: exit status {last.rc}"
-        said = last_lines(last.stdout, last.stderr)
-    hint = error.hint or hint_for("\n".join((what, *said)))
+        text, told = told_hint("\n".join(last_lines(last.stdout, last.stderr)))
+        said = text.splitlines()
+    hint = error.hint or told or hint_for("\n".join((what, *said)))
     text = "\n".join([what, *(f"    {line}" for line in said)])
     return without(f"{text}{HINT}{hint}" if hint else text, hidden)
 
@@ -47,15 +47,9 @@ def last_lines(*texts: str) -> list[str]:
 
 
 def hidden_words(changes: Iterable[Change]) -> frozenset[str]:
-    """The words of secret files, which a validator or a daemon may print back."""
-    words: set[str] = set()
-    for change in changes:
-        file = change.resource
-        if isinstance(file, File) and isinstance(file.content, Secret):
-            words |= {
-                w for w in re.split(r"[\s\"'=:,{}\[\]]+", file.content.reveal()) if len(w) > 5
-            }
-    return frozenset(words)
+    """The words of secrets, which a validator, a daemon or a command may print back."""
+    parts = (re.split(r"[\s\"'=:,{}\[\]]+", text) for text in hidden_texts(changes))
+    return frozenset(word for words in parts for word in words if len(word) > 5)
 
 
 def without(text: str, hidden: frozenset[str]) -> str:

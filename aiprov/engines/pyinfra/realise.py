@@ -20,6 +20,7 @@ from aiprov.engines.pyinfra.transactions import (
     realise_packages,
     realise_repository,
 )
+from aiprov.plain_files import grub_file, module_file, sysctl_file
 from aiprov.plan import Change
 from aiprov.resources import (
     Absent,
@@ -37,9 +38,6 @@ from aiprov.resources import (
     Service,
     Sysctl,
     User,
-    grub_file,
-    module_file,
-    sysctl_file,
 )
 
 _PACKAGE_TOOLS = frozenset({"apt-get", "apt", "dpkg"})
@@ -135,8 +133,11 @@ def _kernel_argument(session: Session, argument: KernelArgument) -> None:
 
 
 def _command(session: Session, command: Command, lock_wait_s: float) -> None:
-    if posixpath.basename(command.argv[0]) in _PACKAGE_TOOLS:
-        argv, env = command.argv, packages.APT_ENV
-        patiently(session, lock_wait_s, system.command, argv, env=env, timeout_s=LONG_S)
+    argv, stdin = command.argv, command.stdin
+    if posixpath.basename(argv[0]) in _PACKAGE_TOOLS:
+        env = packages.APT_ENV
+        patiently(
+            session, lock_wait_s, system.command, argv, env=env, stdin=stdin, timeout_s=LONG_S
+        )
     else:
-        session.run(system.command, command.argv, timeout_s=LONG_S)
+        session.run(system.command, argv, stdin=stdin, timeout_s=LONG_S)

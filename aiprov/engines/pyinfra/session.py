@@ -28,6 +28,7 @@ from pyinfra.connectors.util import CommandOutput, OutputLine, make_unix_command
 
 from aiprov.engines.pyinfra.shell import Shell
 from aiprov.errors import ApplyError, BecomeError
+from aiprov.resources import Secret
 
 QUICK_S = 120
 """For commands that only look or change one small thing."""
@@ -72,6 +73,7 @@ class Connector(BaseConnector):
         super().__init__(state, host)
         self.shell = shell
         self.said: list[Said] = []
+        self.stdin = b""  # for the commands of the operation under way
 
     @staticmethod
     def make_names_data(name: str) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
@@ -88,11 +90,11 @@ class Connector(BaseConnector):
         """Run one command. What it said stays in ``said`` until the next operation."""
         timeout_s = arguments.pop("_timeout", None) or QUICK_S
         accepted = arguments.pop("_success_exit_codes", None) or [0]
-        for ignored in ("_stdin", "_get_pty"):
-            arguments.pop(ignored, None)
+        arguments.pop("_get_pty", None)
+        arguments.pop("_stdin", None)  # a text; ours is a secret until it is written
         arguments["_shell_executable"] = None  # the shell is ours
         shell = make_unix_command_for_host(self.state, self.host, command, **arguments)
-        done = self.shell.run(shell.get_raw_value(), timeout_s=float(timeout_s))
+        done = self.shell.run(shell.get_raw_value(), stdin=self.stdin, timeout_s=float(timeout_s))
         stdout = done.stdout.decode(errors="replace")
         stderr = done.stderr.decode(errors="replace")
         said = Said(command=str(command), rc=done.rc, stdout=stdout, stderr=stderr)
@@ -180,21 +182,25 @@ class Session:
         *args: Any,
         timeout_s: int = QUICK_S,
         env: Mapping[str, str] | None = None,
+        stdin: Secret | None = None,
         **kwargs: Any,
     ) -> None:
-        """Run one operation to its end.
+        """Run one operation to its end. ``stdin`` goes to its commands and is kept nowhere.
 
         Raises ``OperationFailed`` with what the host said, and ``UnreachableError`` or
         ``BecomeError`` from the transport.
         """
         self.said.clear()
         given = {"name": operation.__name__, "_timeout": timeout_s, "_env": dict(env or {})}
+        self._connector.stdin = stdin.reveal().encode() if stdin is not None else b""
         try:
             with self._current():
                 operation(*args, **given, **kwargs)
                 succeeded = run_host_op(self._state, self._host, self._host.op_hash_order[-1])
         except PyinfraError as error:
             raise OperationFailed(self.host_name, str(error), said=tuple(self.said)) from error
+        finally:
+            self._connector.stdin = b""
         if not succeeded:
             raise OperationFailed(self.host_name, "", said=tuple(self.said))
 

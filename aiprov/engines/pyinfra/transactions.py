@@ -9,8 +9,13 @@ from aiprov.engines.pyinfra import packages
 from aiprov.engines.pyinfra.locks import patiently
 from aiprov.engines.pyinfra.paths import write
 from aiprov.engines.pyinfra.session import LISTS_S, LONG_S, OperationFailed, Session
+from aiprov.plain_files import repository_files
 from aiprov.plan import NEWEST, Change
-from aiprov.resources import AptRepository, DnfRepository, Package, repository_files
+from aiprov.resources import (
+    AptRepository,
+    DnfRepository,
+    Package,
+)
 
 
 def transaction(batch: Sequence[Change]) -> packages.Transaction:

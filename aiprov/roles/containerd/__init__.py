@@ -49,9 +49,12 @@ def unsuitable(vars: Vars, host: Facts) -> str | None:
 def resources(vars: Vars, host: Facts, cluster: Cluster) -> list[Resource]:
     """The package, its configuration and its service.
 
-    Raises ``UnsupportedError`` where the source has no package for this OS, or the containerd to
-    be installed does not read the schema that is asked for.
+    Nothing on a node whose Kubernetes runs on CRI-O. Raises ``UnsupportedError`` where the source
+    has no package for this OS, or the containerd to be installed does not read the schema that is
+    asked for.
     """
+    if gives_way(cluster):
+        return []
     os = catalog.operating_system(host.os_id, host.os_version)
     package = _package(vars, os)
     proxy = proxy_environment(
@@ -74,6 +77,13 @@ def resources(vars: Vars, host: Facts, cluster: Cluster) -> list[Resource]:
             restart_on=(CONFIG, *proxy_files(UNIT)),
         ),
     ]
+
+
+def gives_way(cluster: Cluster) -> bool:
+    """Whether the host's Kubernetes has CRI-O, and nothing else on it needs containerd."""
+    kubernetes = cluster.settings.get("kubernetes")
+    runtime = getattr(kubernetes, "kubernetes_runtime", "containerd")
+    return runtime != "containerd" and "docker" not in cluster.settings
 
 
 def config_file(values: Mapping[str, Any], vars: Vars, os: OperatingSystem) -> File:

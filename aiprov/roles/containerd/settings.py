@@ -16,7 +16,7 @@ from pydantic import (
 
 from aiprov.catalog import Source
 from aiprov.roles import RoleVars
-from aiprov.values import Destination, Name, Path, SecretUrl, Url, Version
+from aiprov.values import Destination, Name, Path, PublicKey, SecretUrl, Url, Version
 
 RUNC = "io.containerd.runc.v2"
 DOCKER_URL = "https://download.docker.com"
@@ -90,7 +90,7 @@ class Vars(RoleVars):
         default=DOCKER_URL,
         description="where Docker's packages are, with linux/debian and so on below: a mirror",
     )
-    containerd_repository_key: str | None = Field(
+    containerd_repository_key: PublicKey | None = Field(
         default=None,
         description="armoured public key of a mirror that signs by itself; only with "
         "containerd_repository_url",
@@ -159,15 +159,6 @@ class Vars(RoleVars):
             if re.search(r"\.cri(\.|$)", plugin):
                 raise ValueError(f"{plugin} is the CRI, which Kubernetes needs")
         return plugins
-
-    @field_validator("containerd_repository_key")
-    @classmethod
-    def _is_a_key(cls, key: str | None) -> str | None:
-        if key is None:
-            return None
-        if not key.startswith("-----BEGIN PGP PUBLIC KEY BLOCK-----"):
-            raise ValueError("not an armoured PGP public key")
-        return key.rstrip("\n") + "\n"
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

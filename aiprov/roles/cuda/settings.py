@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from aiprov.roles import RoleVars
-from aiprov.values import Url, Version
+from aiprov.values import PublicKey, Url, Version
 
 _BUILD = re.compile(r"\d+(\.\d+)+-\d+\+cuda(?P<major>\d+)\.\d+")
 
@@ -53,7 +53,7 @@ class Vars(RoleVars):
         description="where NVIDIA's repositories are, with ubuntu2404 and so on below: a mirror; "
         "unset is nvidia_driver_repository_url on hosts with that role, else NVIDIA's own",
     )
-    cuda_repository_key: str | None = Field(
+    cuda_repository_key: PublicKey | None = Field(
         default=None,
         description="armoured public key of the repository, where it is another than NVIDIA's, or "
         "one that aiprov does not bring along; unset is as for the URL",
@@ -68,15 +68,6 @@ class Vars(RoleVars):
                 "says what CUDA it is for"
             )
         return value
-
-    @field_validator("cuda_repository_key")
-    @classmethod
-    def _is_a_key(cls, key: str | None) -> str | None:
-        if key is None:
-            return None
-        if not key.startswith("-----BEGIN PGP PUBLIC KEY BLOCK-----"):
-            raise ValueError("not an armoured PGP public key")
-        return key.rstrip("\n") + "\n"
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

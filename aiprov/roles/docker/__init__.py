@@ -52,12 +52,15 @@ def resources(vars: Vars, host: Facts, cluster: Cluster) -> list[Resource]:
     Raises ``UnsupportedError`` where the source has no package for this OS.
     """
     os = catalog.operating_system(host.os_id, host.os_version)
+    forwards = vars.docker_keep_forwarding
+    if forwards is None:
+        forwards = "kubernetes" in cluster.settings
     return [
-        *_before_packages(vars),
+        *(_before_packages() if forwards else []),
         *_packages(vars, os),
         Directory(path="/etc/docker"),
         config_file(daemon_json(vars), vars, os),
-        *_drop_ins(vars),
+        *_drop_ins(vars, forwards=forwards),
         Service(name="docker.socket", enabled=True, running=True),
         Service(
             name=UNIT,
@@ -111,14 +114,12 @@ def _log_opts(vars: Vars) -> dict[str, str | None]:
     }
 
 
-def _before_packages(vars: Vars) -> list[Resource]:
+def _before_packages() -> list[Resource]:
     """Docker drops forwarded packets only where it had to switch forwarding on itself.
 
     So that it never gets to, forwarding is on before Docker first starts (docs.docker.com, Packet
     filtering and firewalls, "Docker on a router", 2026-11-21).
     """
-    if not vars.docker_keep_forwarding:
-        return []
     return [Sysctl(key="net.ipv4.ip_forward", value="1"), Package(name="iptables")]
 
 
@@ -182,14 +183,14 @@ def installed_version(vars: Vars, os: OperatingSystem) -> str:
     return vars.docker_version or catalog.package_versions("docker", package, os).oldest
 
 
-def _drop_ins(vars: Vars) -> list[Resource]:
+def _drop_ins(vars: Vars, *, forwards: bool) -> list[Resource]:
     """Drop-ins of docker.service; those of settings that were unset go.
 
     The proxy is not in daemon.json, whose ``proxies`` came with 23.0: so every version has it in
     one place, and plans can show daemon.json whole.
     """
     proxy = proxy_environment(vars.docker_http_proxy, vars.docker_https_proxy, vars.docker_no_proxy)
-    if not vars.docker_keep_forwarding:
+    if not forwards:
         return [*unit_proxy(UNIT, proxy), Absent(path=FORWARDING)]
     # For a Docker that has set the policy already. daemon.json's "ip-forward-no-drop" would do
     # from 28.0 on, but an older daemon does not start with it.

@@ -143,10 +143,10 @@ class Vars(RoleVars):
     docker_features: dict[Name, bool] = Field(
         default_factory=dict, description="features of the daemon, such as cdi"
     )
-    docker_keep_forwarding: bool = Field(
-        default=False,
+    docker_keep_forwarding: bool | None = Field(
+        default=None,
         description="keep the host a router: Docker sets the FORWARD policy to DROP, and pods on "
-        "other nodes are not reached",
+        "other nodes are not reached; unset is true on hosts with the role kubernetes",
     )
     docker_users: tuple[UserName, ...] = Field(
         default=(), description="members of the group docker, who are as good as root"

@@ -71,7 +71,7 @@ def resources(vars: Vars, host: Facts, cluster: Cluster) -> list[Resource]:
         *_stack(vars, os, host),
         *(_peermem_built(vars, driver, kernels) if chosen.peermem else []),
         *(_stack_loaded(vars) if loaded else []),
-        *([KernelModule(name="nvidia_peermem")] if chosen.peermem and loaded else []),
+        *([_module("nvidia_peermem")] if chosen.peermem and loaded else []),
         *_memlock(vars),
         *(_gdrcopy(vars, os, host, driver, loaded=loaded) if vars.gpu_rdma_gdrcopy else []),
         *(_checks(vars) if loaded else []),
@@ -201,7 +201,12 @@ def _gdrcopy(
             for name in row.packages
         ),
     ]
-    return [*wanted, *([KernelModule(name=row.module)] if loaded else [])]
+    return [*wanted, *([_module(row.module)] if loaded else [])]
+
+
+def _module(name: str) -> KernelModule:
+    """A module that packages bring: it may not be there yet."""
+    return KernelModule(name=name, out_of_tree=True)
 
 
 def _checks(vars: Vars) -> list[Resource]:

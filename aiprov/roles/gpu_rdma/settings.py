@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from aiprov.roles import RoleVars
-from aiprov.values import Url, Version
-
-_KEY = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
+from aiprov.values import PublicKey, Url, Version
 
 
 class Vars(RoleVars):
@@ -48,7 +46,7 @@ class Vars(RoleVars):
         description="DOCA's repository for this OS and architecture: a mirror, or where aiprov "
         "does not know NVIDIA's own",
     )
-    gpu_rdma_doca_repository_key: str | None = Field(
+    gpu_rdma_doca_repository_key: PublicKey | None = Field(
         default=None,
         description="armoured public key of DOCA's repository; NVIDIA's is GPG-KEY-Mellanox.pub",
     )
@@ -63,18 +61,9 @@ class Vars(RoleVars):
         description="a repository that has GDRCopy's packages, flat on Debian and Ubuntu: NVIDIA "
         "publishes them as plain files. Unset: one of the repositories that the host has",
     )
-    gpu_rdma_gdrcopy_repository_key: str | None = Field(
+    gpu_rdma_gdrcopy_repository_key: PublicKey | None = Field(
         default=None, description="armoured public key of that repository"
     )
-
-    @field_validator("gpu_rdma_doca_repository_key", "gpu_rdma_gdrcopy_repository_key")
-    @classmethod
-    def _is_a_key(cls, key: str | None) -> str | None:
-        if key is None:
-            return None
-        if not key.startswith(_KEY):
-            raise ValueError("not an armoured PGP public key")
-        return key.rstrip("\n") + "\n"
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from aiprov import catalog, programs
 from aiprov.catalog import OperatingSystem, nvidia_repositories, toolkit
+from aiprov.plain_files import repository_files
 from aiprov.resources import (
     Absent,
     AptRepository,
@@ -21,7 +22,6 @@ from aiprov.resources import (
     Package,
     Resource,
     Succeeds,
-    repository_files,
 )
 from aiprov.roles import Cluster, Note, docker
 from aiprov.roles.nvidia_container_toolkit import cdi, runtimes

@@ -39,8 +39,10 @@ def chosen(vars: Vars, cluster: Cluster) -> tuple[Runtime, ...]:
     known: tuple[Runtime, ...] = ("docker", "containerd", "crio")
     asked = vars.nvidia_container_toolkit_runtimes
     if asked == "auto":
-        there = tuple(name for name in known if name in cluster.settings)
-        if not there:
+        by_cdi = containerd.gives_way(cluster)  # CRI-O reads CDI's specifications by itself
+        without = ("containerd",) if by_cdi else ()
+        there = tuple(n for n in known if n in cluster.settings and n not in without)
+        if not there and not by_cdi:
             raise UnsupportedError(
                 "the host has no role that brings a container runtime",
                 hint="add docker or containerd to aiprov_roles, or name a runtime that is there in "

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from aiprov.catalog.nvidia_repositories import TOOLKIT_URL
 from aiprov.roles import RoleVars
-from aiprov.values import Url, Version, laid_over
+from aiprov.values import PublicKey, Url, Version, laid_over
 
 Runtime = Literal["docker", "containerd", "crio"]
 
@@ -35,7 +35,7 @@ class Vars(RoleVars):
         default=TOOLKIT_URL,
         description="where NVIDIA's packages are, with stable/deb and so on below: a mirror",
     )
-    nvidia_container_toolkit_repository_key: str | None = Field(
+    nvidia_container_toolkit_repository_key: PublicKey | None = Field(
         default=None,
         description="armoured public key of a mirror that signs by itself; only with "
         "nvidia_container_toolkit_repository_url",
@@ -90,15 +90,6 @@ class Vars(RoleVars):
     def _one_by_name(cls, value: Any) -> Any:
         """A single runtime may be given without a list."""
         return (value,) if isinstance(value, str) and value != "auto" else value
-
-    @field_validator("nvidia_container_toolkit_repository_key")
-    @classmethod
-    def _is_a_key(cls, key: str | None) -> str | None:
-        if key is None:
-            return None
-        if not key.startswith("-----BEGIN PGP PUBLIC KEY BLOCK-----"):
-            raise ValueError("not an armoured PGP public key")
-        return key.rstrip("\n") + "\n"
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -10,7 +10,7 @@ from aiprov.catalog import drivers
 from aiprov.catalog.nvidia_repositories import CUDA_URL
 from aiprov.errors import CatalogError
 from aiprov.roles import RoleVars
-from aiprov.values import Address, Path, Url
+from aiprov.values import Address, Path, PublicKey, Url
 
 
 def _text(value: Any) -> Any:
@@ -82,7 +82,7 @@ class Vars(RoleVars):
         default=CUDA_URL,
         description="base of NVIDIA's repositories of the driver and CUDA, or of a mirror of them",
     )
-    nvidia_driver_repository_key: str | None = Field(
+    nvidia_driver_repository_key: PublicKey | None = Field(
         default=None,
         description="armoured public key of that repository; unset fetches NVIDIA's own from "
         "there and checks it",

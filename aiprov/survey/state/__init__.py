@@ -12,7 +12,8 @@ File             type: absent|file|directory|link|other, mode: int, owner: str, 
 Directory        type, mode, owner, group
 Link             type, target: str
 Absent           type
-KernelModule     loaded: bool, at_boot: bool
+KernelModule     loaded: bool, at_boot: bool; and where the running kernel has none of that name
+                 missing_from: its release, remedy: str
 Sysctl           value: str | None, at_boot: str | None
 KernelArgument   at_boot: bool
 Service          exists: bool, enabled: bool, running: bool, masked: bool,
@@ -20,8 +21,8 @@ Service          exists: bool, enabled: bool, running: bool, masked: bool,
                  reload_needed: bool (systemd's NeedDaemonReload)
 User             exists: bool, uid, group, groups: [str], home, shell
 Group            exists: bool, gid
-Command          done: bool
-Reboot           needed: bool
+Command          done: bool, said: [lines of what differs, where the question says no and so]
+Reboot           needed: bool, said: as above
 
 Two entries are there beside the resources' own: ``PackageLists`` (age_s: int | None, ``None`` when
 they were never fetched; complete: bool, whether there is one of every source) where packages are
@@ -34,6 +35,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
 from aiprov.errors import SurveyError
+from aiprov.plain_files import grub_file, module_file, repository_files, sysctl_file
 from aiprov.resources import (
     Absent,
     AptRepository,
@@ -54,11 +56,7 @@ from aiprov.resources import (
     Sysctl,
     User,
     address,
-    grub_file,
-    module_file,
     previous_path,
-    repository_files,
-    sysctl_file,
 )
 from aiprov.survey.facts import Facts
 from aiprov.survey.state import kernel, packages, paths, questions, services
@@ -147,9 +145,10 @@ def _one(facts: Facts, resource: Resource, answer: Mapping[str, Any]) -> State:
         case Group():
             return questions.group(resource, answer)
         case Command():
-            return {"done": questions.holds(facts, resource, answer)}
+            return questions.state(facts, resource, answer, "done")
         case Reboot():
-            return {"needed": not questions.holds(facts, resource, answer)}
+            found = questions.state(facts, resource, answer, "needed")
+            return {**found, "needed": not found["needed"]}
         case Package() | Service():
             raise TypeError("read with all others of its kind")
         case _:

@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiprov.errors import SurveyError
+from aiprov.plain_files import grub_file, module_file, sysctl_file
 from aiprov.resources import (
     KernelArgument,
     KernelModule,
     State,
     Sysctl,
-    grub_file,
-    module_file,
-    sysctl_file,
 )
 from aiprov.survey.facts import Facts
 from aiprov.survey.state import paths
@@ -26,11 +24,29 @@ def module_name(module: KernelModule) -> str:
 
 
 def module(facts: Facts, resource: KernelModule, answer: Mapping[str, Any]) -> State:
-    """A module's state."""
-    return {
-        "loaded": bool(answer["modules"][module_name(resource)]),
+    """A module's state. It is missing only where the host says so, not where it cannot tell."""
+    loaded = answer["modules"][module_name(resource)]
+    found = {
+        "loaded": bool(loaded),
         "at_boot": paths.is_as_wanted(facts, module_file(resource), answer),
     }
+    if loaded is not None:
+        return found
+    return {**found, "missing_from": facts.kernel, "remedy": _remedy(facts)}
+
+
+def _remedy(facts: Facts) -> str:
+    """How a host comes to a module that its running kernel has not."""
+    if facts.next_kernel != facts.kernel:
+        return f"reboot the host: kernel {facts.next_kernel} is installed, and may have it"
+    if facts.family == "redhat":
+        return f"dnf install kernel-modules-extra-{facts.kernel}, or check the module's name"
+    if facts.os_id == "ubuntu":
+        return f"apt-get install linux-modules-extra-{facts.kernel}, or check the module's name"
+    return (
+        "check the module's name; kernels for clouds lack many: install "
+        f"linux-image-{facts.deb_architecture} and reboot"
+    )
 
 
 def sysctl_path(key: str) -> str:

@@ -8,13 +8,13 @@ from functools import cmp_to_key
 from typing import Any, Literal
 
 from aiprov.errors import SurveyError
+from aiprov.plain_files import repository_files
 from aiprov.resources import (
     AptRepository,
     DnfRepository,
     Package,
     Resource,
     State,
-    repository_files,
 )
 from aiprov.survey.facts import Facts
 from aiprov.survey.state import paths

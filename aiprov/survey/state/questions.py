@@ -18,6 +18,7 @@ from aiprov.resources import (
     User,
     address,
 )
+from aiprov.shown import lines_of
 from aiprov.survey.facts import Facts
 from aiprov.survey.state import paths
 from aiprov.survey.state.asks import Asks
@@ -36,6 +37,18 @@ def ask(resource: Command | Reboot, asks: Asks) -> None:
             pass  # the command line is always part of the answer
         case _:
             assert_never(resource.unless)
+
+
+def state(facts: Facts, resource: Command | Reboot, answer: Mapping[str, Any], key: str) -> State:
+    """Whether the answer is yes, under ``key``; where it is no, what was said of that.
+
+    Raises ``SurveyError`` when there is no answer.
+    """
+    yes = holds(facts, resource, answer)
+    if yes or not isinstance(resource.unless, Succeeds):
+        return {key: yes}
+    said = lines_of(answer["commands"][address(resource)][1])
+    return {key: yes, "said": said} if said else {key: yes}
 
 
 def holds(facts: Facts, resource: Command | Reboot, answer: Mapping[str, Any]) -> bool:

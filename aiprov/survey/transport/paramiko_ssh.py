@@ -31,22 +31,34 @@ class ParamikoTransport(Runner):
         self._lock = threading.Lock()
 
     def connect(self) -> None:
-        with self._lock:
-            if self._client is not None and self._client.is_active():
-                return
-            self._let_go()
-            self._client = self._connected()
+        self._active()
 
     def open(self, command: str) -> Channel:
-        self.connect()
-        client = self._client
-        if client is None:
-            raise failures.lost(self.host)
         try:
-            channel = client.open_session(timeout=self._settings.connect_timeout_s)
-            return ParamikoChannel(self.host, channel, command)
+            return ParamikoChannel(self.host, self._session(), command)
         except LOST as error:
             raise failures.lost(self.host, str(error) or type(error).__name__) from error
+
+    def _session(self) -> paramiko.Channel:
+        """A channel. A connection lost since the last command is made anew, once.
+
+        That is safe: the host has heard nothing of the command yet.
+        """
+        timeout = self._settings.connect_timeout_s
+        client = self._active()
+        try:
+            return client.open_session(timeout=timeout)
+        except LOST:
+            if client.is_active():
+                raise
+            return self._active().open_session(timeout=timeout)
+
+    def _active(self) -> paramiko.Transport:
+        with self._lock:
+            if self._client is None or not self._client.is_active():
+                self._let_go()
+                self._client = self._connected()
+            return self._client
 
     def close(self) -> None:
         with self._lock:

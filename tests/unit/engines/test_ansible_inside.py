@@ -18,6 +18,7 @@ from aiprov.engines.ansible.inside import InsideEngine
 from aiprov.engines.ansible.modules import failure, hider, host_error
 from aiprov.engines.ansible.process import _Run
 from aiprov.errors import BecomeError, HostError, HostKeyError, UnreachableError
+from aiprov.outcome import HINT
 from aiprov.plan import Change, HostPlan, Skipped, Unknown
 from aiprov.planner import BUILT_IN
 from aiprov.play import own_part
@@ -25,6 +26,7 @@ from aiprov.report.ansible import task_diff, task_result
 from aiprov.resources import (
     Absent,
     AptRepository,
+    Command,
     File,
     Group,
     PathExists,
@@ -184,6 +186,17 @@ def test_a_secret_call_tells_nothing() -> None:
     (outcome,) = engine(modules).apply([secret], lambda one: None)
     assert "S3cretWord" not in outcome.message
     assert "Write /a failed" in outcome.message
+
+
+def test_a_command_tells_what_it_said_but_not_its_secret() -> None:
+    said = "cp1:6443 refuses S3cretWord\nhint: make a new one"
+    modules = FakeModules(join={"failed": True, "rc": 2, "stderr": said, "stdout": ""})
+    secret = Secret("to: cp1:6443\nkey: S3cretWord", parts=(Secret("S3cretWord"),))
+    join = Command(name="join", argv=("join",), unless=PathExists(path="/x"), stdin=secret)
+    (outcome,) = engine(modules).apply([change(join)], lambda one: None)
+    message, _, hint = outcome.message.partition(HINT)
+    assert message == "cp1:6443 refuses ***\nexit code 2"
+    assert hint == "make a new one"
 
 
 def test_a_service_is_told_with_its_log() -> None:

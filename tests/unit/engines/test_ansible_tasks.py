@@ -297,6 +297,18 @@ def test_a_secret_is_in_no_log_calls_only() -> None:
     assert "Zq8secret" not in render([made], "debian")
 
 
+def test_a_command_is_given_its_secret_by_a_no_log_call() -> None:
+    asked = Command(
+        name="c", argv=("c",), unless=PathExists(path="/x"), stdin=Secret("Zq8 {{ secret }}")
+    )
+    (call,) = tasks(change(asked), "debian")
+    assert call.no_log
+    assert call.args == {"argv": ["c"], "stdin": "Zq8 {{ secret }}", "stdin_add_newline": False}
+    (task,) = yaml.safe_load(render([change(asked)], "debian"))
+    assert task["no_log"] is True
+    assert task["ansible.builtin.command"]["stdin"] == HIDDEN
+
+
 @pytest.mark.parametrize(
     ("resource", "why"),
     [

@@ -18,11 +18,13 @@ from aiprov.engines.cloud_init import gzipped, size_report, unsupported
 from aiprov.engines.cloud_init.image import pristine
 from aiprov.errors import UnsupportedError, UsageError
 from aiprov.resources import (
+    Command,
     File,
     Group,
     KernelModule,
     Merge,
     Package,
+    PathExists,
     Secret,
     address,
 )
@@ -129,6 +131,7 @@ def test_it_runs_on_the_python_that_the_image_has(facts, python):
 SECRETS = [
     File(path="/etc/token", content=Secret("hush-7")),
     File(path=DAEMON, content=Merge(format="json", values={"a": [{"b": Secret("hush-7")}]})),
+    Command(name="c", argv=("c",), unless=PathExists(path="/x"), stdin=Secret("hush-7")),
 ]
 
 

@@ -123,6 +123,27 @@ def test_a_command_that_hangs_is_ended(monkeypatch):
     assert run(["sleep", "60"]).code == 124
 
 
+@pytest.mark.parametrize("secret", ["t0psecret-value, and no newline", "x" * 300_000])
+def test_a_secret_goes_to_standard_input_and_into_no_log(secret, caplog):
+    caplog.set_level("INFO", commands.LOG.name)
+    hidden = [secret.split(",")[0]]
+    said = must(["sh", "-c", "cat; echo read it"], stdin=secret, hidden=hidden)
+    assert said.endswith("read it\n")
+    assert hidden[0] not in said + caplog.text
+    assert "***" in caplog.text
+    assert must(["wc", "-c"], stdin=secret).split() == [str(len(secret))]
+    with pytest.raises(StepFailedError, match=r"sh exited 4: bad \*\*\*"):
+        must(
+            ["sh", "-c", 'echo "bad $(head -c 30)"; exit 4'],
+            stdin=hidden[0][:30],
+            hidden=[hidden[0][:30]],
+        )
+
+
+def test_a_command_that_does_not_read_its_input_is_not_waited_for():
+    assert run(["true"], stdin="x" * 300_000).code == 0
+
+
 def test_again_gives_up_after_the_last_delay(monkeypatch):
     slept = []
     monkeypatch.setattr(commands.time, "sleep", slept.append)
@@ -167,7 +188,7 @@ def answers(monkeypatch):
     """Commands are answered from a table; what was run is recorded."""
     table, ran = {}, []
 
-    def answer(argv, quiet=False):
+    def answer(argv, quiet=False, stdin="", hidden=()):
         ran.append(list(argv))
         found = next((table[key] for key in table if " ".join(argv).startswith(key)), (0, ""))
         return commands.Result(*found)

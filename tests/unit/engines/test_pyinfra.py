@@ -44,6 +44,7 @@ from aiprov.resources import (
     User,
 )
 from aiprov.survey.transport import Completed
+from tests.changes import change
 
 GOLDEN = Path(__file__).with_name("pyinfra_commands.txt")
 ABSENT: State = {"type": "absent"}
@@ -68,9 +69,13 @@ class FakeShell:
     def __init__(self, answers: Answers) -> None:
         self.answers = {"id -u": "0\n", "uname": "Linux\n", **answers}
         self.sent: list[str] = []
+        self.given: list[bytes] = []
+        self.timeouts_s: list[float] = []
 
     def run(self, command: str, *, stdin: bytes = b"", timeout_s: float) -> Completed:
         self.sent.append(command)
+        self.given.append(stdin)
+        self.timeouts_s.append(timeout_s)
         answer = next((a for start, a in self.answers.items() if start in command), "")
         rc, text = answer if isinstance(answer, tuple) else (0, answer)
         return Completed(rc=rc, stdout=text.encode(), stderr=b"")
@@ -81,18 +86,6 @@ class FakeShell:
 
     def close(self) -> None:
         self.sent.append("<close>")
-
-
-def change(resource: Resource, before: State, **given: object) -> Change:
-    after = given.pop("after", None) or wanted(resource, before)
-    return Change(
-        role="test",
-        resource=resource,
-        before=before,
-        after=after,  # type: ignore[arg-type]
-        reason="",
-        **given,  # type: ignore[arg-type]
-    )
 
 
 def apply(shell: FakeShell, *changes: Change, name: str = "host") -> list[Outcome]:
@@ -314,6 +307,31 @@ def test_a_lost_connection_is_told_as_the_failure_of_its_change() -> None:
     outcomes = apply(Lost({}), *(change(Group(name=n), {"exists": False}) for n in "abc"))
     assert [outcome.status for outcome in outcomes] == ["done", "failed", "not run"]
     assert outcomes[1].message == "the connection was lost\nhint: run again"
+
+
+JOIN = Command(
+    name="join",
+    argv=("kube-node", "join"),
+    unless=NEVER,
+    stdin=Secret("server: cp1:6443\nkey: hunter22é", parts=(Secret("hunter22é"),)),
+)
+
+
+def test_a_command_is_given_its_secret_on_standard_input_alone() -> None:
+    shell = FakeShell({})
+    other = change(Command(name="c", argv=("c",), unless=NEVER), {"done": False})
+    assert [one.message for one in apply(shell, change(JOIN, {"done": False}), other)] == ["", ""]
+    assert shell.sent == ["id -u", "kube-node join", "c", "<close>"]
+    assert shell.given == [b"", "server: cp1:6443\nkey: hunter22é".encode(), b""]
+    assert shell.timeouts_s[1] >= 30 * 60  # a join takes as long as the cluster does
+
+
+def test_what_a_command_says_of_its_secret_is_hidden_and_its_way_out_is_the_hint() -> None:
+    said = "server: cp1:6443 refuses hunter22é\nhint: make a new one\n"
+    (outcome,) = apply(FakeShell({"kube-node": (2, said)}), change(JOIN, {"done": False}))
+    assert outcome.message == (
+        "kube-node join: exit status 2\n    server: cp1:6443 refuses ***\nhint: make a new one"
+    )
 
 
 def test_a_secret_that_the_host_says_back_is_not_told() -> None:

@@ -73,6 +73,20 @@ def test_the_cluster_has_all_hosts_whatever_the_limit(tmp_path: Path) -> None:
     }
 
 
+def test_hosts_may_know_of_each_others_variables_and_of_groups_in_order(tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text(
+        "h1\nh2 rack='r{{ 1 + 6 }}'\nh3\n"
+        "[late]\nh3\n[early]\nh2\nh1\n[both:children]\nlate\nearly\n"
+    )
+    cluster = settings.cluster(inventory.load([str(hosts)], limit="h1"))
+    assert cluster.groups["early"] == ("h2", "h1")
+    assert set(cluster.groups["both"]) == {"h1", "h2", "h3"}
+    assert cluster.hosts["h2"].variables["rack"] == "r7"
+    assert "rack" not in cluster.hosts["h1"].variables
+    assert "rack" in list(cluster.hosts["h2"].variables)
+
+
 @given(st.text(min_size=1, max_size=30))
 def test_every_name_has_an_owner_or_none_and_a_hint(name: str) -> None:
     owner = names.owner(name)

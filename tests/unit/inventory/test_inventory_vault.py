@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ansible import constants
-from ansible.parsing.vault import VaultLib, VaultSecret, VaultSecretsContext
+from ansible.parsing.vault import PromptVaultSecret, VaultLib, VaultSecret, VaultSecretsContext
 from pydantic import SecretStr
 
 from aiprov import inventory, settings
@@ -32,6 +33,15 @@ def encrypt(text: str, password: str = PASSWORD, label: str | None = None) -> st
 
 def inline(text: str, password: str = PASSWORD, label: str | None = None) -> str:
     return "!vault |\n" + "".join(f"  {x}\n" for x in encrypt(text, password, label).splitlines())
+
+
+@pytest.fixture(autouse=True)
+def passwords_of_the_process() -> Iterator[None]:
+    """Ansible keeps passwords for as long as the process lives: other tests have none of these."""
+    yield
+    context = VaultSecretsContext.current(optional=True)
+    if context is not None:
+        context.secrets.clear()
 
 
 @pytest.fixture
@@ -65,6 +75,21 @@ def test_values_are_decrypted_and_secrets_stay_secret(root: Path) -> None:
     said = repr(found) + repr(resolved) + repr(host.connection)
     assert not any(secret in said for secret in ("t0ken", "hunter2"))
     assert host.variables.location("engine_token").line == 1
+
+
+def test_a_typed_password_is_asked_for_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verbs of a cluster read the inventory twice: the hosts that are named, and all."""
+    asked: list[str] = []
+
+    def typed(secret: PromptVaultSecret) -> None:
+        asked.append(secret.vault_id)
+        secret._bytes = PASSWORD.encode()
+
+    monkeypatch.setattr(PromptVaultSecret, "load", typed)
+    for limit in ("h1", None):
+        found = inventory.load(["hosts.yml"], limit=limit, ask_vault=True)
+        assert settings.resolve("engine", found.hosts[0]).engine_token == SecretStr("t0ken")
+    assert asked == ["default"]
 
 
 def test_a_vaulted_value_that_plans_show_is_warned_of(root: Path) -> None:

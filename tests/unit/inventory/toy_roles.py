@@ -31,6 +31,10 @@ class Engine(RoleVars):
     engine_size: str = Field(default="10m", pattern=r"^\d+[kmg]$", description="size of a log")
     engine_count: int = Field(default=3, ge=1, le=10, description="how many logs")
     engine_mode: Literal["fast", "safe"] = Field(default="safe", description="how it runs")
+    engine_power: Literal["on", "off", "auto"] = Field(default="auto", description="its power")
+    engine_places: tuple[Pool, ...] = Field(
+        default=(Pool(base="a"),), min_length=1, description="where it is"
+    )
     engine_flag: bool = Field(default=True, description="whether it does")
     engine_version: str | None = Field(default=None, description="which one")
     engine_pools: tuple[Pool, ...] = Field(default=(), description="its pools")
@@ -62,6 +66,13 @@ ROLES = {
         __doc__="The engine: it runs ``things``.\n\nMore of it.\n",
     ),
     "engine_driver": SimpleNamespace(
-        Vars=Driver, REQUIRES=(), __name__="engine_driver", __doc__="The driver."
+        Vars=Driver,
+        REQUIRES=(),
+        GROUPS=("driven",),
+        doubts=lambda cluster: (
+            [f"{len(cluster.hosts)} hosts: too many"] * ("driven" in cluster.groups)
+        ),
+        __name__="engine_driver",
+        __doc__="The driver.",
     ),
 }

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from aiprov.survey import wire
-from tests.pythons import find
+from tests.pythons import offered
 
 FLAGS = ("-I", "-S", "-B")
 VERSIONS = tuple(f"3.{minor}" for minor in range(6, 15))
@@ -23,10 +23,7 @@ VERSIONS = tuple(f"3.{minor}" for minor in range(6, 15))
 
 @pytest.fixture(params=VERSIONS)
 def python(request: pytest.FixtureRequest) -> str:
-    found = find(request.param)
-    if found is None:
-        pytest.skip(f"this machine has no Python {request.param}")
-    return found
+    return offered(request.param)
 
 
 def ask(python: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -78,7 +75,7 @@ def test_state_under_every_python(python: str, tmp_path: Path) -> None:
     assert answer["accounts"]["users"]["root"][:2] == ["0", "0"]
     assert answer["accounts"]["groups"]["root"] == "0"
     assert answer["sysctls"]["kernel/ostype"] == "Linux\n"
-    assert answer["modules"] == {"no_such_module": False}
+    assert answer["modules"]["no_such_module"] in (False, None)  # None: there are modules at all
 
 
 def test_a_conversation_under_every_python(python: str) -> None:
@@ -163,7 +160,7 @@ def test_commands_run_side_by_side_and_are_ended_in_time(tmp_path: Path) -> None
         }
     )
     agent = (Path(wire.__file__).with_name("agent.py")).read_text()
-    shorter = agent.replace("COMMAND_S = 10.0", "COMMAND_S = 1.0")
+    shorter = agent.replace("COMMAND_S = 30.0", "COMMAND_S = 1.0")
     assert shorter != agent
     program = shorter.replace('if __name__ == "__main__":\n    main()', "main()")
     request = next(line for line in source.decode().splitlines() if line.startswith("REQUEST"))
@@ -175,7 +172,7 @@ def test_commands_run_side_by_side_and_are_ended_in_time(tmp_path: Path) -> None
     assert found["slow"][0] is None
     assert found["mute"][0] is None
     assert found["ends"] == [0, "out\n", "err\n"]
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
 
 
 def test_a_failure_inside_is_an_answer() -> None:
@@ -255,7 +252,7 @@ def test_a_dpkg_that_does_not_answer_is_no_dpkg_without_packages(tmp_path: Path)
     (tmp_path / "updates").mkdir()
     (tmp_path / "updates" / "0001").touch()
     query = tmp_path / "dpkg-query"
-    places = {"/var/lib/dpkg": str(tmp_path), '"dpkg-query"': f'"{query}"', "= 10.0": "= 0.5"}
+    places = {"/var/lib/dpkg": str(tmp_path), '"dpkg-query"': f'"{query}"', "= 30.0": "= 0.5"}
     names = agent(places)
     for script, said in (("exec sleep 60", "None"), ("echo no database >&2; exit 2", "no data")):
         query.write_text(f"#!/bin/sh\n{script}\n")
@@ -282,3 +279,24 @@ def test_what_a_package_came_with_is_told() -> None:
     assert answer["companions"]["libc6"] == version
     assert answer["companions"].get("libc-bin") == version  # of the same source
     assert set(answer["companions"].values()) == {version}
+
+
+@pytest.mark.parametrize(
+    ("script", "there"),
+    [("exit 1", None), ("exit 0", False), ("exit 127", False), ("exec sleep 60", False)],
+)
+def test_a_module_is_missing_only_where_modprobe_knows(
+    tmp_path: Path, script: str, there: bool | None
+) -> None:
+    kernel, modprobe = tmp_path / "lib" / os.uname().release, tmp_path / "modprobe"
+    places = {"/lib/modules/": f"{tmp_path}/lib/", "/sys/module/": f"{tmp_path}/sys/"}
+    names = agent({**places, '"modprobe"': f'"{modprobe}"', "= 30.0": "= 0.5"})
+    modprobe.write_text(f'#!/bin/sh\n[ "$*" = "-nq ip_vs" ] || exit 9\n{script}\n')
+    modprobe.chmod(0o755)
+    assert names["modules"](["ip_vs"]) == {"ip_vs": False}  # no module at all: it cannot tell
+    kernel.mkdir(parents=True)
+    (kernel / "modules.dep").touch()
+    (kernel / "modules.builtin").write_text("kernel/net/br-netfilter.ko\n")
+    (tmp_path / "sys" / "overlay").mkdir(parents=True)
+    found = names["modules"](["overlay", "br_netfilter", "ip_vs"])
+    assert found == {"overlay": True, "br_netfilter": True, "ip_vs": there}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiprov.errors import SurveyError
+from aiprov.plain_files import sysctl_file
 from aiprov.resources import (
     Absent,
     BootedWith,
     Command,
     File,
     KernelArgument,
+    KernelModule,
     Link,
     Merge,
     Package,
@@ -30,7 +33,6 @@ from aiprov.resources import (
     Sysctl,
     UpToDate,
     User,
-    sysctl_file,
 )
 from aiprov.survey.facts import Facts, facts_from
 from aiprov.survey.state import candidates_request, kernel, state_from, state_request
@@ -293,3 +295,45 @@ def test_users() -> None:
 def test_nonsense_is_an_error_that_names_the_host(answer: dict[str, Any]) -> None:
     with pytest.raises(SurveyError, match=r"^h: "):
         state_from(DEBIAN, [File(path="/a", content=""), Service(name="s.service")], answer, {})
+
+
+@pytest.mark.parametrize("kind", [Command, Reboot])
+def test_what_a_question_says_is_what_differs(kind: type[Command] | type[Reboot]) -> None:
+    more: Any = {"argv": ("x",)} if kind is Command else {}
+    asked = kind(name="c", unless=Succeeds(argv=("x",)), **more)
+
+    def said(rc: int, out: str) -> Any:
+        return one(asked, commands={f"{kind.__name__}[c]": [rc, out, "noise"]}).get("said")
+
+    assert said(1, "node cp1: not Ready\n\x1b[1mtaint is missing\n") == [
+        "node cp1: not Ready",
+        "taint is missing",
+    ]
+    assert said(1, "") is None
+    assert said(0, "all is well") is None
+
+
+@pytest.mark.parametrize(
+    ("host", "more", "remedy"),
+    [
+        ("ubuntu2404", {}, "apt-get install linux-modules-extra-{kernel}"),
+        ("rocky9", {}, "dnf install kernel-modules-extra-{kernel}"),
+        ("debian12", {}, "linux-image-amd64 and reboot"),
+        ("ubuntu2404", {"kernels": ("99.0.0-1-generic",)}, "reboot the host: kernel 99.0.0-1"),
+    ],
+)
+def test_a_module_that_the_kernel_has_not_has_a_remedy(
+    host: str, more: dict[str, Any], remedy: str
+) -> None:
+    module = KernelModule(name="ip-vs")
+    path = "/etc/modules-load.d/aiprov-ip-vs.conf"
+    about = replace(facts(host), **{"kernels": (), **more})
+
+    def state(there: bool | None) -> Any:
+        absent = {path: {"type": "absent"}}
+        return one(module, about, modules={"ip_vs": there}, paths=absent)
+
+    assert state(None)["missing_from"] == about.kernel
+    assert remedy.format(kernel=about.kernel) in state(None)["remedy"]
+    assert state(False) == {"loaded": False, "at_boot": False}
+    assert state(True) == {"loaded": True, "at_boot": False}
