@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Literal
 
 import click
 
 from aiprov import FORMAT_VERSION
+from aiprov.cli.output import print_json
 
 if TYPE_CHECKING:
     from aiprov.lab.handle import Lab
@@ -26,7 +26,7 @@ def lab() -> None:
 
 
 @lab.command()
-@click.argument("hosts", nargs=-1, metavar="[NAME[:SUITE[:GPUS]]]...")
+@click.argument("hosts", nargs=-1, metavar="[NAME[:SUITE[:PART,][GPUS]]]...")
 @click.option("-n", "--number", type=click.IntRange(1, 240), help="So many hosts: lab1, lab2 …")
 @click.option("--suite", type=click.Choice(["bookworm", "trixie"]), default="bookworm",
               show_default=True, help="Debian 12 or 13, where a host does not say.")  # fmt: skip
@@ -40,6 +40,9 @@ def lab() -> None:
 @click.option("--vendor", multiple=True, type=click.Choice(["apt", "dnf", "docker"]),
               help="Stand-in vendor repositories for the hosts; with GPUs there is apt's always.",
               )  # fmt: skip
+@click.option("--kubernetes", multiple=True, metavar="VERSION",
+              help="Have this version too: 1.20.3, 1.21.0. They are 1.20.2 under another number.",
+              )  # fmt: skip
 @_DIRECTORY
 def up(
     hosts: tuple[str, ...],
@@ -48,6 +51,7 @@ def up(
     gpus: str,
     groups: tuple[str, ...],
     vendor: tuple[Kind, ...],
+    kubernetes: tuple[str, ...],
     directory: str | None,
 ) -> None:
     """Bring hosts up, and write an inventory for them.
@@ -55,13 +59,18 @@ def up(
     GPUS are simulated: MODEL is a short name of the catalog (h200, a100-80gb) or a PCI id; faults
     are missing=N, narrow=GPU, xid=CODE@GPU and nouveau; nics=N adds InfiniBand adapters. So
     gpu1:trixie:h200x8 is one host.
+
+    PART in a Kubernetes cluster: control-plane, worker, or node for a host that joins later. So
+    cp1::control-plane w1::worker,h200x2 are a cluster's hosts.
     """
     from aiprov.lab.build import HostSpec
 
     count = number if hosts or number else 1
     names = [*hosts, *(f"lab{one + 1}" for one in range(count or 0))]
     specs = [HostSpec.named(word, suite=suite, hardware=gpus, groups=groups) for word in names]
-    _lab(directory).up(specs, vendor=vendor, say=lambda text: click.echo(text, err=True))
+    _lab(directory).up(
+        specs, vendor=vendor, kubernetes=kubernetes, say=lambda text: click.echo(text, err=True)
+    )
 
 
 @lab.command()
@@ -94,7 +103,7 @@ def status(directory: str | None, as_json: bool) -> None:
             "inventory": str(there.inventory),
             "hosts": hosts,
         }
-        click.echo(json.dumps(document, indent=2, sort_keys=True))
+        print_json(document)
         return
     for host in hosts:
         state = "running" if host["running"] else "off"

@@ -79,7 +79,7 @@ def ensure(suite: str, *, python: bool = True, say: Callable[[str], object] = pr
             _build(suite, scratch)
         else:
             run(["cp", "-a", "--reflink=auto", str(ensure(suite, say=say)), str(scratch)])
-            _inside(scratch, _NO_PYTHON)
+            inside(scratch, _NO_PYTHON)
         scratch.rename(place)
     return place
 
@@ -117,7 +117,7 @@ def _build(suite: str, tree: Path) -> None:
         (tree / "etc/apt/sources.list").unlink(missing_ok=True)
         listing = tree / "etc/apt/sources.list.d/debian.sources"
         listing.write_text(sources.deb822(archives), encoding="utf-8")
-        _inside(tree, _STEPS, env)
+        inside(tree, _STEPS, env)
     for pattern in ("etc/ssh/ssh_host_*", "var/log/*.log", "var/cache/apt/*.bin"):
         for path in tree.glob(pattern):
             path.unlink()
@@ -126,9 +126,10 @@ def _build(suite: str, tree: Path) -> None:
         (tree / name.lstrip("/")).mkdir()
 
 
-def _inside(
+def inside(
     tree: Path, steps: tuple[tuple[str, ...], ...], env: dict[str, str] | None = None
 ) -> None:
+    """Run programs in a tree, one after the other, as on a Debian of its own."""
     for step in steps:
         wall = (f"--mount-proc={tree}/proc", "chroot", str(tree), *step)
         run(isolated(wall), env={"DEBIAN_FRONTEND": "noninteractive", **(env or {})})

@@ -7,29 +7,42 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from aiprov.errors import LabError
 from aiprov.lab import base, cgroups, daemon, inventory, limits, network, tree
 from aiprov.lab.access import wait_for
 from aiprov.lab.gpus import Gpus, gpus, is_gpu
+from aiprov.lab.kubernetes import UPSTREAM, nodes
 from aiprov.lab.machine import replace, require, require_root
 from aiprov.lab.pci import PciDevice
-from aiprov.lab.state import Folder, Host, Intent, Network, cache_directory, locked
+from aiprov.lab.state import KUBERNETES, Folder, Host, Intent, Network, cache_directory, locked
 from aiprov.lab.vendor import Kind, served
 
+Part = Literal["control-plane", "worker", "node"]
+PARTS: Mapping[Part, tuple[str, ...]] = {
+    "control-plane": ("kube_control_plane",),
+    "worker": ("kube_worker",),
+    "node": (),
+}
+"""The inventory's groups of a host that has this part in a cluster."""
 _NAME = "abcdefghijklmnopqrstuvwxyz0123456789-"
 _MOST = 240
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostSpec:
-    """A host as it is wanted. ``gpus``: plain PCI devices, or what ``gpus("h200x8")`` makes."""
+    """A host as it is wanted. ``gpus``: plain PCI devices, or what ``gpus("h200x8")`` makes.
+
+    ``kubernetes``: what it is for in a cluster: ``control-plane``, ``worker``, or ``node`` for a
+    host that is made for it and in no cluster yet.
+    """
 
     name: str
     suite: str = "bookworm"
     python: bool = True
     gpus: Gpus | Sequence[PciDevice] = ()
+    kubernetes: Sequence[Part] = ()
     groups: Sequence[str] = ()
     variables: Mapping[str, Any] = field(default_factory=dict)
 
@@ -37,16 +50,20 @@ class HostSpec:
     def named(
         cls, text: str, *, suite: str = "bookworm", hardware: str = "", groups: Sequence[str] = ()
     ) -> HostSpec:
-        """The host of ``NAME[:SUITE[:GPUS]]``; ``suite`` and ``hardware`` where it leaves them out.
+        """The host of ``NAME[:SUITE[:PART,…][,GPUS]]``.
 
-        Raises ``LabError`` for GPUs that make no sense.
+        ``suite`` and ``hardware`` are taken where it leaves them out. Raises ``LabError`` for
+        GPUs that make no sense.
         """
-        name, own_suite, own_gpus = (*text.split(":", 2), "", "")[:3]
-        wanted = own_gpus or hardware
+        name, own_suite, rest = (*text.split(":", 2), "", "")[:3]
+        words = rest.split(",")
+        parts = [word for word in words if word in PARTS]
+        wanted = ",".join(word for word in words if word not in PARTS) or hardware
         return cls(
             name=name,
             suite=own_suite or suite,
             gpus=gpus(wanted) if wanted else (),
+            kubernetes=[part for part in PARTS if part in parts],
             groups=groups,
         )
 
@@ -62,12 +79,14 @@ def up(
     *,
     variables: Mapping[str, Any] | None = None,
     vendor: Sequence[Kind] = (),
+    kubernetes: Sequence[str] = (),
     say: Callable[[str], object] = lambda text: None,
     boot_timeout: float = 120,
 ) -> None:
     """Bring these hosts up, next to those that the lab in this folder has already.
 
     ``vendor``: the stand-in repositories that the new hosts use; those with GPUs use apt's always.
+    ``kubernetes``: its versions that there are, beside the lab's own for hosts that have a part.
     May be called again: what is there and running is left alone, what is off is booted.
     """
     require()
@@ -81,7 +100,9 @@ def up(
         known = {host.name for host in folder.read_hosts()}
         fresh = [spec for spec in wanted if spec.name not in known]
         kinds = list(vendor) or ["apt"] * any(_uses_stand_ins(spec, vendor) for spec in fresh)
-        served.serve(folder, kinds, say=say)
+        versions = _kubernetes(wanted, kubernetes)
+        served.serve(folder, kinds, kubernetes=versions, say=say)
+        nodes.lay_images(folder, versions)
         _register(folder, net, fresh, vendor)
         names = {spec.name: spec for spec in wanted}
 
@@ -157,6 +178,12 @@ def _uses_stand_ins(spec: HostSpec, vendor: Sequence[Kind]) -> bool:
     return bool(vendor) or any(is_gpu(device) for device in spec.has.devices)
 
 
+def _kubernetes(wanted: Sequence[HostSpec], asked: Sequence[str]) -> list[str]:
+    """The versions that a lab with these hosts has; upstream's own where there is any."""
+    own = [UPSTREAM] if any(spec.kubernetes for spec in wanted) or asked else []
+    return [*own, *asked]
+
+
 def _register(
     folder: Folder, net: Network, specs: Iterable[HostSpec], vendor: Sequence[Kind]
 ) -> None:
@@ -173,10 +200,17 @@ def _register(
             python=spec.python,
             machine=f"{net.bridge}-{index}",
             group=f"{net.bridge}/{index}",
-            groups=(*spec.groups, *[served.GROUP] * _uses_stand_ins(spec, vendor)),
-            variables=tuple(spec.variables.items()),
+            groups=(*spec.groups, *_own_groups(spec, vendor)),
+            variables=tuple({**nodes.own_variables(spec.kubernetes), **spec.variables}.items()),
         )
         folder.write_host(host)
+
+
+def _own_groups(spec: HostSpec, vendor: Sequence[Kind]) -> list[str]:
+    """The groups that the lab itself puts a host into."""
+    parts = [group for part in spec.kubernetes for group in PARTS[part]]
+    made = [KUBERNETES] if spec.kubernetes else []
+    return [*parts, *made, *[served.GROUP] * _uses_stand_ins(spec, vendor)]
 
 
 def _make(folder: Folder, host: Host, net: Network, source: Path, has: Gpus) -> None:
@@ -204,6 +238,7 @@ def power_off(folder: Folder, host: Host) -> None:
     daemon.stop(folder.host(host.name))
     cgroups.kill(host.group)
     cgroups.remove(host.group)
+    network.unplug(network.port(host.machine))
 
 
 def remove_host(directory: Path, name: str) -> None:
@@ -242,7 +277,7 @@ def down(directory: Path) -> None:
         limits.restore_after_labs(network.PREFIX)
         with ThreadPoolExecutor() as workers:
             list(workers.map(tree.remove, folder.hosts.glob("*")))
-        for place in (folder.hosts, folder.proxy, folder.delay):
+        for place in (folder.hosts, folder.proxy, folder.delay, folder.images):
             tree.remove(place)
         _remove_files(folder)
 

@@ -11,7 +11,7 @@ from aiprov.errors import LabError
 from aiprov.lab.access import must, run_in
 from aiprov.lab.simulated import HOME
 
-GpuFault = Literal["missing", "narrow", "xid", "nouveau"]
+GpuFault = Literal["missing", "narrow", "xid", "nouveau", "nvlink", "crc", "ecc"]
 _HOLDER = """
 import os, signal, socket, sys
 held = open(sys.argv[1])
@@ -26,9 +26,13 @@ def gpu_fault(directory: Path, name: str, fault: GpuFault, *, gpu: int = 0, code
 
     ``missing``: it is gone from the bus. ``narrow``: its link has four lanes left. ``xid``: the
     kernel log has this code. ``nouveau``: that driver takes the GPUs, at once if NVIDIA's is not
-    loaded, else at the next boot. Raises ``LabError`` where the host has no such GPU.
+    loaded, else at the next boot. ``nvlink``: the NVLink of number ``code`` goes down, ``crc``: it
+    counts errors; ``ecc``: memory corrects ``code`` errors a second under load.
+
+    Raises ``LabError`` where the host has no such GPU.
     """
-    words = {"xid": [str(code), str(gpu)], "nouveau": []}.get(fault, [str(gpu)])
+    with_code = fault in ("xid", "nvlink", "crc", "ecc")
+    words = [] if fault == "nouveau" else [*([str(code)] if with_code else []), str(gpu)]
     argv = [f"/{HOME}/gpus-fault", fault, *words]
     must(name, argv, run_in(directory, name, argv))
 

@@ -46,6 +46,16 @@ _SPEEDS = {
 }  # fmt: skip
 """GT/s of the PCI Express generation of an architecture's data center GPUs."""
 
+_AER = {
+    f"aer_dev_{kind}": f"Undefined 0\n{name} 0\nTOTAL_ERR_{total} 0"
+    for kind, name, total in (
+        ("correctable", "BadTLP", "COR"),
+        ("nonfatal", "TLP", "NONFATAL"),
+        ("fatal", "DLP", "FATAL"),
+    )
+}  # fmt: skip
+"""Errors of a PCI Express link as Linux counts them; of a good one there is none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Xid:
@@ -150,6 +160,7 @@ def _devices(models: Sequence[catalog.Gpu]) -> Iterable[PciDevice]:
             max_link_speed=speed,
             numa_node=2 * index // len(models),
             irq=100 + index,
+            files=_AER,
         )
 
 

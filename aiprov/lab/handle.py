@@ -82,9 +82,17 @@ class Lab:
         *,
         variables: Mapping[str, Any] | None = None,
         vendor: Sequence[Kind] = (),
+        kubernetes: Sequence[str] = (),
         say: Callable[[str], object] = lambda text: None,
     ) -> None:
-        build.up(specs, self.directory, variables=variables, vendor=vendor, say=say)
+        build.up(
+            specs,
+            self.directory,
+            variables=variables,
+            vendor=vendor,
+            kubernetes=kubernetes,
+            say=say,
+        )
 
     def publish_broken_driver(self, version: str) -> None:
         """Put a version into the stand-in repositories whose modules build on no kernel."""

@@ -46,11 +46,31 @@ def busybox(directory: Path, name: str) -> bytes:
 
 def image_archive(binary: bytes, tag: str = IMAGE, command: Sequence[str] = ("/bin/sh",)) -> bytes:
     """An image that holds /bin/busybox, /bin/sh and nothing else."""
-    layer = _tar({"bin/busybox": binary}, links={"bin/sh": "busybox"})
+    return packed({"bin/busybox": binary}, {"bin/sh": "busybox"}, tag, command=command)
+
+
+def packed(
+    files: Mapping[str, bytes],
+    links: Mapping[str, str],
+    tag: str,
+    *,
+    entrypoint: Sequence[str] = (),
+    command: Sequence[str] = (),
+    path: str = "/bin",
+) -> bytes:
+    """An image of these files, all of which may be run, and links.
+
+    Paths are from the root, without the first slash. ``path``: where its programs are looked for.
+    """
+    layer = _tar(files, links)
     config = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Cmd": list(command), "Env": ["PATH=/bin"]},
+        "config": {
+            "Entrypoint": list(entrypoint),
+            "Cmd": list(command),
+            "Env": [f"PATH={path}"],
+        },
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
         "history": [{"created_by": "aiprov lab"}],
     }

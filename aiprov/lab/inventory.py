@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiprov.lab.machine import replace
-from aiprov.lab.state import Folder, Host
+from aiprov.lab.state import KUBERNETES, Folder, Host
 from aiprov.lab.vendor import served
 
 ROOT_GROUP = "lab"
@@ -43,11 +43,22 @@ def inventory_text(folder: Folder, hosts: Iterable[Host], shared: Mapping[str, A
     for group in sorted({group for host in hosts for group in host.groups}):
         lines += [f"    {group}:", "      hosts:"]
         lines += [f"        {host.name}: {{}}" for host in hosts if group in host.groups]
-        if group == served.GROUP:
-            lines.append("      vars:")
-            told = served.variables(folder).items()
-            lines += [f"        {key}: {json.dumps(value)}" for key, value in told]
+        told = _told(folder, group)
+        lines += ["      vars:"] * bool(told)
+        lines += [f"        {key}: {json.dumps(value)}" for key, value in told.items()]
     return "\n".join(lines) + "\n"
+
+
+def _told(folder: Folder, group: str) -> Mapping[str, Any]:
+    """The variables of a group that the lab itself made."""
+    if group == served.GROUP:
+        return served.variables(folder)
+    if group == KUBERNETES:
+        # Not at the top: the processes behind hosts import this, and it brings much with it.
+        from aiprov.lab.kubernetes import nodes
+
+        return nodes.variables(folder)
+    return {}
 
 
 def ssh_config_text(folder: Folder, hosts: Iterable[Host]) -> str:

@@ -15,13 +15,15 @@ from pathlib import Path
 
 from aiprov.lab import cgroups, daemon
 from aiprov.lab.machine import Process, environment, run
-from aiprov.lab.state import Folder, Host
+from aiprov.lab.state import KUBERNETES, Folder, Host
 
 _REBOOT = 133
 _PR_SET_PDEATHSIG = 1
 # Debian 13 boots on v1 only when told twice.
 _LEGACY = ["systemd.unified_cgroup_hierarchy=0", "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"]
 _CALLS = "add_key keyctl bpf perf_event_open"
+IMAGES = "/opt/aiprov-lab/images"
+"""Where hosts that are made for Kubernetes find archives of its images."""
 
 
 def nspawn(folder: Folder, host: Host, bridge: str) -> list[str]:
@@ -30,6 +32,7 @@ def nspawn(folder: Folder, host: Host, bridge: str) -> list[str]:
     Capabilities are all but loading kernel modules, which would load them into the machine. runc
     needs keyctl, Docker needs bpf for its devices, kubelet reads /dev/kmsg.
     """
+    images = [f"--bind-ro={folder.images}:{IMAGES}"] if KUBERNETES in host.groups else []
     return [
         *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit"),
         f"--directory={folder.tree(host.name)}",
@@ -39,6 +42,7 @@ def nspawn(folder: Folder, host: Host, bridge: str) -> list[str]:
         *("--capability=all", "--drop-capability=CAP_SYS_MODULE"),
         f"--system-call-filter={_CALLS}",
         "--bind=/dev/kmsg",
+        *images,
         *("--link-journal=no", "--resolv-conf=off", "--timezone=off", "--console=pipe"),
         "systemd.unified_cgroup_hierarchy=0",
         "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",

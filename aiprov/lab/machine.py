@@ -17,6 +17,8 @@ from pathlib import Path
 
 from aiprov.errors import LabError
 
+_CAP_SYS_RESOURCE = 24
+
 TOOLS: Mapping[str, str] = {
     "systemd-nspawn": "systemd-container",
     "debootstrap": "debootstrap",
@@ -55,6 +57,12 @@ def require() -> None:
             f"the lab needs packages that are not installed: {' '.join(missing)}",
             hint=f"apt-get install {' '.join(missing)}",
         )
+
+
+def may_lower_oom_scores(status: str) -> bool:
+    """Whether a process with this /proc status has CAP_SYS_RESOURCE; not all machines grant it."""
+    effective = status.partition("CapEff:")[2].split()[0]
+    return bool(int(effective, 16) >> _CAP_SYS_RESOURCE & 1)
 
 
 def environment() -> dict[str, str]:

@@ -81,12 +81,17 @@ def plug(machine: str, connected: bool) -> None:
     run(["ip", "link", "set", port(machine), "up" if connected else "down"])
 
 
-def unplug_wait(bridge: str) -> None:
-    """Wait until the kernel has taken the cables of ended hosts away."""
-    ports = _SYS_NET / bridge / "brif"
+def unplug(*cables: str) -> None:
+    """Take the cables of ended hosts away.
+
+    The kernel does so by itself, but late where a host ended with connections open: until they are
+    given up, its network lives on.
+    """
+    for cable in cables:
+        call(["ip", "link", "delete", cable])  # the kernel may have been quicker
     until(
-        lambda: not any(p.name.startswith("vb-") for p in ports.glob("*")),
-        f"the interfaces of hosts on {bridge} to vanish",
+        lambda: not any((_SYS_NET / cable).exists() for cable in cables),
+        f"the interfaces {' '.join(cables)} to vanish",
         timeout=30,
     )
 
@@ -94,7 +99,7 @@ def unplug_wait(bridge: str) -> None:
 def remove(intent: Intent) -> None:
     """Remove the bridge of an intent, if it came to be and is this lab's."""
     if _mark(intent.name) == intent.mark:
-        unplug_wait(intent.name)
+        unplug(*(path.name for path in (_SYS_NET / intent.name / "brif").glob("vb-*")))
         run(["ip", "link", "delete", intent.name])
 
 

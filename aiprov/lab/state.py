@@ -19,6 +19,8 @@ from aiprov.errors import LabError
 from aiprov.lab.machine import replace
 
 FORMAT_VERSION = 1
+KUBERNETES = "lab_kubernetes"
+"""The inventory's group of the hosts that are made for Kubernetes."""
 
 
 def default_directory() -> Path:
@@ -126,6 +128,7 @@ class Folder:
         self.delay = root / "delay"
         self.variables = root / "variables.json"
         self.vendor = root / "vendor.json"
+        self.images = root / "images"
 
     def host(self, name: str) -> Path:
         return self.hosts / name

@@ -8,12 +8,11 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from aiprov.lab import pci, proxy, simulated
+from aiprov.lab import builtin, pci, proxy, simulated
 from aiprov.lab.gpus import Gpus, is_gpu
-from aiprov.lab.machine import call, replace, run
-from aiprov.lab.state import Folder, Host, Network
+from aiprov.lab.machine import call, may_lower_oom_scores, replace, run
+from aiprov.lab.state import KUBERNETES, Folder, Host, Network
 
-_CAP_SYS_RESOURCE = 24
 _GUEST = Path(__file__).parent / "guest"
 _OWN_VALUES = ("vm", "fs", "kernel")
 _LIVE = {"random", "binfmt_misc", "ns_last_pid"}
@@ -76,15 +75,11 @@ def personalise(folder: Folder, host: Host, network: Network, has: Gpus) -> None
     _lab_unit(tree, has.devices)
     if any(is_gpu(device) for device in has.devices):
         simulated.lay(tree, has, (tree / "etc/machine-id").read_text(encoding="ascii").strip())
+    if KUBERNETES in host.groups:
+        builtin.lay(tree)
     if not may_lower_oom_scores(Path("/proc/self/status").read_text(encoding="ascii")):
         shutil.copy(_GUEST / "runc", tree / "usr/local/sbin/runc")
         (tree / "usr/local/sbin/runc").chmod(0o755)
-
-
-def may_lower_oom_scores(status: str) -> bool:
-    """Whether a process with this /proc status has CAP_SYS_RESOURCE; not all machines grant it."""
-    effective = status.partition("CapEff:")[2].split()[0]
-    return bool(int(effective, 16) >> _CAP_SYS_RESOURCE & 1)
 
 
 def remove(place: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from aiprov.catalog import drivers
 from aiprov.catalog import gpus as catalog
+from aiprov.catalog.performance import performance
 from aiprov.lab.gpus import Gpus, is_gpu, is_switch
 from aiprov.lab.machine import run
 from aiprov.lab.pci import PciDevice
@@ -27,7 +28,10 @@ UNIT = "aiprov-lab-gpus.service"
 COMMANDS = ("modprobe", "rmmod", "insmod", "lsmod", "dmesg")
 _HERE = Path(__file__).parent
 _PROGRAMS = ("modules", "boot", "fault")
-_LIBRARIES = ("simulated_gpus", "nvidia_driver", "nvidia_mig", "nvidia_table")
+_LIBRARIES = (
+    "simulated_gpus", "nvidia_driver", "nvidia_load", "nvidia_mig", "nvidia_nvlink", "nvidia_table",
+    "nvidia_xml",
+)  # fmt: skip
 _OF_KERNEL = ("modules.builtin", "modules.builtin.modinfo", "modules.order")
 """What a kernel's package lays down beside its modules; without it depmod and lspci complain."""
 
@@ -51,6 +55,10 @@ _PRODUCTS: Mapping[str, tuple[str, int]] = {
 From published nvidia-smi outputs (2026-11-21). Others are called by their name in the catalog,
 with all of their memory.
 """
+
+
+_NVLINK_SPEEDS = {"volta": 25.781, "ampere": 25.0, "hopper": 26.562, "blackwell": 53.125}
+"""GB/s of a link in one direction as nvidia-smi tells them (published outputs, 2026-11-21)."""
 
 
 def lay(tree: Path, has: Gpus, machine: str) -> None:
@@ -102,6 +110,8 @@ def properties(device: PciDevice, machine: str) -> dict[str, Any]:
     row = catalog.gpu(f"{device.vendor:04x}:{device.device:04x}")
     support = drivers.support(row.architecture)
     name, memory = _PRODUCTS.get(row.pci_id, (f"NVIDIA {row.name}", row.memory_gib * 1024))
+    limits = performance(row.pci_id)
+    joined = limits is not None and row.fabric != "none"
     own = uuid.uuid5(uuid.NAMESPACE_OID, f"{machine}/{device.address}")
     return {
         "pci_id": row.pci_id,
@@ -110,6 +120,8 @@ def properties(device: PciDevice, machine: str) -> dict[str, Any]:
         "compute_capability": row.compute_capability,
         "memory_mib": memory,
         "fabric": row.fabric,
+        "nvlinks": limits.nvlinks if limits and joined else 0,
+        "nvlink_speed": _NVLINK_SPEEDS.get(row.architecture, 25.0),
         "ecc": row.segment == "datacenter",
         "uuid": f"GPU-{own}",
         "serial": str(own.int % 10**13).rjust(13, "1"),

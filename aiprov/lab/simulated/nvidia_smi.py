@@ -24,8 +24,11 @@ sys.path.insert(0, HOME)
 if not os.path.exists(os.path.join(HOME, "simulated_gpus.py")):
     print(NO_DRIVER)  # a stand-in outside the lab has no GPU to speak of
     raise SystemExit(9)
+import nvidia_load  # type: ignore[import-not-found]
 import nvidia_mig  # type: ignore[import-not-found]
+import nvidia_nvlink  # type: ignore[import-not-found]
 import nvidia_table  # type: ignore[import-not-found]
+import nvidia_xml  # type: ignore[import-not-found]
 import simulated_gpus as lab  # type: ignore[import-not-found]
 
 HELP = """\
@@ -38,6 +41,7 @@ nvidia-smi [OPTION1 [ARG1]] [OPTION2 [ARG2]] ...
     -L,   --list-gpus           Display a list of GPUs connected to the system.
     -i,   --id=                 Target a specific GPU.
     -q,   --query               Display GPU or Unit info.
+    -x,   --xml-format          Produce XML output.
           --query-gpu=          Information about GPU.
           --query-compute-apps= List of currently active compute processes.
           --format=             csv[,noheader][,nounits]
@@ -47,6 +51,7 @@ nvidia-smi [OPTION1 [ARG1]] [OPTION2 [ARG2]] ...
     -mig, --multi-instance-gpu= Enable or disable Multi Instance GPU: 0/DISABLED, 1/ENABLED
     -r,   --gpu-reset           Trigger reset of the GPU.
     mig                         Provides controls for MIG management. "nvidia-smi mig -h"
+    nvlink                      Displays device nvlink information. "nvidia-smi nvlink -h"
 """
 _VALUES = {
     "-i": "id", "--id": "id", "-pm": "pm", "--persistence-mode": "pm", "-c": "c",
@@ -55,7 +60,7 @@ _VALUES = {
 }  # fmt: skip
 _FLAGS = {
     "-L": "list", "--list-gpus": "list", "-q": "query", "--query": "query", "-h": "help",
-    "--help": "help", "-r": "reset", "--gpu-reset": "reset",
+    "-x": "xml", "--xml-format": "xml", "--help": "help", "-r": "reset", "--gpu-reset": "reset",
 }  # fmt: skip
 _MODES = {"0": "Default", "2": "Prohibited", "3": "Exclusive_Process"}
 
@@ -164,13 +169,14 @@ FIELDS: Dict[str, Callable[[Gpu], Any]] = {
     "persistence_mode": lambda g: switched(lab.persistent(g[3])),
     "ecc.mode.current": lambda g: switched(True) if g[2]["ecc"] else "[N/A]",
     "ecc.mode.pending": lambda g: switched(True) if g[2]["ecc"] else "[N/A]",
-    "ecc.errors.corrected.volatile.total": lambda g: str(g[3]["ecc_corrected"]),
+    "ecc.errors.corrected.volatile.total": lambda g: str(nvidia_load.corrected(g)),
     "ecc.errors.uncorrected.volatile.total": lambda g: str(g[3]["ecc_uncorrected"]),
-    "temperature.gpu": lambda g: str(g[3]["temperature"]),
-    "utilization.gpu": lambda g: "0 %",
+    "temperature.gpu": lambda g: str(nvidia_load.readings(g)["temperature"]),
+    "utilization.gpu": lambda g: "%d %%" % nvidia_load.readings(g)["busy"],
     "utilization.memory": lambda g: "0 %",
     "pstate": lambda g: "P0",
-    "power.draw": lambda g: "70.00 W",
+    "power.draw": lambda g: "%.2f W" % nvidia_load.readings(g)["power"],
+    "clocks.sm": lambda g: "%d MHz" % nvidia_load.readings(g)["sm"],
     "power.limit": lambda g: "700.00 W",
     "fabric.state": lambda g: fabric(g)[0],
     "fabric.status": lambda g: fabric(g)[1],
@@ -301,7 +307,7 @@ def reset(gpu: Gpu, value: str) -> str:
         raise FailedError(said % bus_id(gpu) + why + ".", 255)
     now = gpu[3]
     now.update(mig_mode=now["mig_pending"], instances=[], compute_mode="Default")
-    now.update(ecc_corrected=0, ecc_uncorrected=0, recovery_action="None")
+    now.update(ecc_corrected=0, ecc_uncorrected=0, recovery_action="None", nvlink_errors={})
     settle(gpu)
     return f"GPU {bus_id(gpu)} was successfully reset."
 
@@ -346,6 +352,8 @@ def answer(words: List[str]) -> str:
         return query_apps(chosen, asked["apps"], asked.get("format", ""))
     if "list" in asked:
         return listing(chosen)
+    if "query" in asked and "xml" in asked:
+        return str(nvidia_xml.report(chosen, len(gpus), FIELDS))
     if "query" in asked:
         return str(nvidia_table.report(chosen, len(gpus), FIELDS, fabric))
     return str(nvidia_table.table(chosen, "" if "@" in VERSION else VERSION))
@@ -357,6 +365,8 @@ def main(words: Optional[List[str]] = None) -> int:
     try:
         if given[:1] == ["mig"]:
             text, status = nvidia_mig.answer(given[1:], connect)
+        elif given[:1] == ["nvlink"]:
+            text, status = nvidia_nvlink.answer(given[1:], connect)
         else:
             text, status = answer(given), 0
     except FailedError as error:

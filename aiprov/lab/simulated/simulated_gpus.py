@@ -139,6 +139,10 @@ def state(address: str, gpu: Fields) -> Fields:
         "persistence": False,
         "ecc_corrected": 0,
         "ecc_uncorrected": 0,
+        "ecc_rate": 0,
+        "ecc_at": 0.0,
+        "nvlinks_down": [],
+        "nvlink_errors": {},
         "temperature": 31,
         "recovery_action": "None",
     }

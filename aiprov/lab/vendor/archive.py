@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from aiprov.lab import builtin
 from aiprov.lab.state import cache_directory, locked
 from aiprov.lab.vendor import apt, dnf, places, signing
 from aiprov.lab.vendor.package import Package
@@ -56,6 +57,40 @@ def ensure(
     return Archive(folder=place, key=key.armoured)
 
 
+def ensure_kubernetes(
+    versions: Iterable[str], say: Callable[[str], object] = lambda text: None
+) -> Archive:
+    """Kubernetes' repositories with these versions, built if this machine does not have them yet.
+
+    Each minor version has its own, as at the vendor. Raises ``LabError`` where a build fails.
+    """
+    # Not at the top: it fetches through the lab's proxy, which serves these archives.
+    from aiprov.lab.kubernetes import build
+
+    home = cache_directory() / "vendor"
+    home.mkdir(parents=True, exist_ok=True)
+    key = signing.key(home / "key")
+    wanted = sorted(set(versions))
+    releases = build.ensure(wanted, say)
+    place = home / f"kubernetes-{build.digest([*wanted, key.fingerprint])}"
+    with locked(home / ".kubernetes.lock"):
+        if not place.exists():
+            scratch = home / ".kubernetes.building"
+            if scratch.exists():
+                shutil.rmtree(scratch)
+            minors: dict[str, list[Path]] = {}
+            for version in wanted:
+                minor = version.rpartition(".")[0]
+                found = minors.setdefault(minor, list(releases["common"].packages))
+                found += releases[version].packages
+            for minor, paths in minors.items():
+                folder = scratch / places.KUBERNETES / "core:" / "stable:" / f"v{minor}" / "deb"
+                apt.write_flat(folder, map(apt.entry_of, paths), key)
+            signing.rest(key)
+            scratch.rename(place)
+    return Archive(folder=place, key=key.armoured)
+
+
 def apt_packages(os: str, broken: tuple[str, ...] = ()) -> list[Package]:
     """All that NVIDIA's places.CUDA repository holds for an OS (``debian12``)."""
     family: driver_deb.Family = "debian" if os in places.DEBIANS else "ubuntu"
@@ -74,7 +109,7 @@ def _recipe(kind: Kind, broken: tuple[str, ...], key: SigningKey) -> str:
     if kind == "docker":
         paths = [own / name for name in ("apt.py", "deb.py", "docker.py", "package.py")]
     else:
-        told += [*broken, kernel.running()]
+        told += [*broken, kernel.running(), *builtin.modules()]
         catalog = own.parents[1] / "catalog" / "data" / "nvidia.toml"
         simulated = own.parent / "simulated" / "nvidia_smi.py"
         paths = [path for path in own.rglob("*") if path.is_file()] + [catalog, simulated]

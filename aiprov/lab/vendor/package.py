@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 
 STAND_IN = "Stand-in of aiprov's lab"
 """How every stand-in package begins to say what it is."""
+_ABOUT = (
+    "It has the name, the version, the dependencies and the file layout of the vendor's\n"
+    "package, and none of the vendor's code. Its programs speak to simulated GPUs.\n"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +34,14 @@ class Package:
     Debian's revision, or an rpm's release without the distribution's tag. ``scripts`` are shell
     lines by the maintainer script's Debian name; an rpm has none. Files in /etc are its
     configuration files. ``batch`` names packages that may be made together: no two of a batch hold
-    the same path.
+    the same path. ``about``: what its README says of what is in it.
     """
 
     name: str
     version: str
     release: str
     summary: str
+    about: str = _ABOUT
     source: str = ""
     batch: str = "all"
     epoch: int = 0
@@ -69,8 +74,7 @@ class Package:
         return (
             f"{self.name} {self.full_version}\n\n"
             f"This is a stand-in, made by aiprov's lab for its throwaway hosts: {self.summary}.\n"
-            "It has the name, the version, the dependencies and the file layout of the vendor's\n"
-            "package, and none of the vendor's code. Its programs speak to simulated GPUs.\n"
+            f"{self.about}"
         )
 
     @property

@@ -28,21 +28,27 @@ def serve(
     kinds: Iterable[Kind],
     *,
     broken: Iterable[str] = (),
+    kubernetes: Iterable[str] = (),
     say: Callable[[str], object] = lambda text: None,
 ) -> None:
     """Serve archives of these kinds, beside those that the lab serves already, and always apt's.
 
     ``broken``: versions of the driver whose modules never build, published from now on.
+    ``kubernetes``: its versions that there are, from now on.
     """
     told = _told(folder)
     faults = tuple(sorted({*told["broken"], *broken}))
-    asked = [*told["archives"], *kinds]
+    asked = [*(kind for kind in told["archives"] if kind != "kubernetes"), *kinds]
     wanted: list[Kind] = list(dict.fromkeys(["apt", *asked])) if asked else []
-    made = {kind: archive.ensure(kind, broken=faults, say=say) for kind in wanted}
+    made = {str(kind): archive.ensure(kind, broken=faults, say=say) for kind in wanted}
+    versions = sorted({*told["kubernetes"], *kubernetes})
+    if versions:
+        made["kubernetes"] = archive.ensure_kubernetes(versions, say)
     if made:
         document = {
             "archives": {kind: str(one.folder) for kind, one in made.items()},
             "broken": list(faults),
+            "kubernetes": versions,
             "key": next(iter(made.values())).key,
         }
         replace(folder.vendor, json.dumps(document, sort_keys=True))
@@ -54,7 +60,7 @@ def publish(folder: Folder, version: str) -> None:
     Raises ``LabError`` where the lab serves none.
     """
     told = _told(folder)
-    if not told["archives"]:
+    if "apt" not in told["archives"]:
         raise LabError(
             "this lab serves no stand-in repositories", hint="bring it up with vendor, or with GPUs"
         )
@@ -64,7 +70,7 @@ def publish(folder: Folder, version: str) -> None:
 def variables(folder: Folder) -> dict[str, Any]:
     """What roles are told, so that they use the stand-ins: variables of the inventory's group."""
     told = _told(folder)
-    if not told["archives"]:
+    if "apt" not in told["archives"]:
         return {}
     base, key = address(folder.network()), told["key"]
     found_at = {
@@ -80,6 +86,12 @@ def variables(folder: Folder) -> dict[str, Any]:
         found[f"{role}_repository_url"] = f"{base}/{place}"
         found[f"{role}_repository_key"] = key
     return found
+
+
+def kubernetes_variables(folder: Folder) -> dict[str, Any]:
+    """What roles are told, so that they install the lab's Kubernetes: variables of its group."""
+    place = f"{address(folder.network())}/{places.KUBERNETES}"
+    return {"kubernetes_repository_url": place, "kubernetes_repository_key": _told(folder)["key"]}
 
 
 def address(network: Network) -> str:
@@ -116,5 +128,6 @@ def find(listing: Path, path: str) -> Path | None:
 
 def _told(folder: Folder) -> dict[str, Any]:
     if not folder.vendor.exists():
-        return {"archives": {}, "broken": [], "key": ""}
-    return dict(json.loads(folder.vendor.read_text(encoding="utf-8")))
+        return {"archives": {}, "broken": [], "kubernetes": [], "key": ""}
+    told = json.loads(folder.vendor.read_text(encoding="utf-8"))
+    return {"kubernetes": [], **told}

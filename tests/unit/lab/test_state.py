@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from aiprov.errors import LabError
-from aiprov.lab import base, build, cgroups, inventory, network, tree
+from aiprov.lab import base, build, cgroups, inventory, machine, network
 from aiprov.lab.build import HostSpec
 from aiprov.lab.machine import Process, replace
 from aiprov.lab.state import Folder, Host, Intent, Journal, Network, locked
@@ -154,8 +154,8 @@ def test_only_the_known_process_is_ended() -> None:
 
 
 def test_oom_scores_need_a_capability() -> None:
-    assert tree.may_lower_oom_scores("Name:\tx\nCapEff:\t000001ffffffffff\nCapBnd:\t0\n")
-    assert not tree.may_lower_oom_scores("Name:\tx\nCapEff:\t000001fffeffffff\nCapBnd:\t0\n")
+    assert machine.may_lower_oom_scores("Name:\tx\nCapEff:\t000001ffffffffff\nCapBnd:\t0\n")
+    assert not machine.may_lower_oom_scores("Name:\tx\nCapEff:\t000001fffeffffff\nCapBnd:\t0\n")
 
 
 def test_replace_keeps_the_mode(tmp_path: Path) -> None:

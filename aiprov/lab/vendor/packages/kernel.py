@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 import re
 
+from aiprov.lab import builtin
 from aiprov.lab.vendor import elf
 from aiprov.lab.vendor.package import STAND_IN, Content, Package
 
@@ -98,7 +99,8 @@ def _image(kernel: str) -> Package:
 
 def _lists(kernel: str) -> dict[str, Content]:
     """What depmod reads of a kernel, and one module: without any, dkms takes it for removed."""
-    names = ("modules.order", "modules.builtin", "modules.builtin.modinfo")
+    names = ("modules.order", "modules.builtin.modinfo")
+    lines = "".join(f"{line}\n" for line in builtin.modules()) if kernel == running() else ""
     folder = f"/lib/modules/{kernel}"
     told = {
         "name": "aiprov_lab",
@@ -110,6 +112,7 @@ def _lists(kernel: str) -> dict[str, Content]:
     return {
         f"{folder}/kernel/lib/aiprov_lab.ko": Content(text=elf.module(told)),
         **{f"{folder}/{name}": Content(text="") for name in names},
+        f"{folder}/modules.builtin": Content(text=lines),
     }
 
 

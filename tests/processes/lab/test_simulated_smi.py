@@ -12,7 +12,7 @@ from aiprov.catalog import gpus as catalog
 from aiprov.errors import CatalogError
 from aiprov.lab import simulated
 from aiprov.lab.gpus import gpus
-from tests.unit.lab.simulated_machine import HOME, Machine, machine
+from tests.processes.lab.simulated_machine import HOME, Machine, machine
 
 
 def test_library_and_driver_must_agree(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pythons import find
-from tests.unit.lab.simulated_machine import CLOSED, HOME, OPEN, machine
+from tests.processes.lab.simulated_machine import CLOSED, HOME, OPEN, machine
+from tests.pythons import offered
 
 NO_DRIVER = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver."
 
@@ -38,10 +38,7 @@ def test_other_modules_are_the_real_programs_business(tmp_path: Path) -> None:
 @pytest.fixture(params=["3.6", "3.9", "3.11", "3.13"])
 def python(request: pytest.FixtureRequest) -> str:
     """A Python that a host of the lab may have."""
-    found = find(request.param)
-    if found is None:
-        pytest.skip(f"this machine has no Python {request.param}")
-    return found
+    return offered(request.param)
 
 
 def test_a_loaded_driver_is_seen(tmp_path: Path, python: str) -> None:
