@@ -2,7 +2,8 @@
 
 Each is one file of standard-library Python (3.6 and later) that imports nothing of aiprov, asks as
 well as acts (a verb that only reads answers by its exit code), says what it does on standard output
-and what is wrong on standard error. They lie in ``FOLDER``, and are run as root.
+and what is wrong on standard error. They lie in ``FOLDER``, and are run as root. Those that join
+and keep nodes of Kubernetes are one package beside them, since they share how a cluster is asked.
 """
 
 from __future__ import annotations
@@ -14,6 +15,14 @@ from aiprov.survey.facts import Facts
 
 FOLDER = "/usr/local/lib/aiprov"
 
+KUBERNETES = {
+    "kube-node": "node", "kube-life": "life", "kube-reset": "reset", "kube-etcd": "etcd",
+    "kube-certificates": "certificates", "kube-admin": "addons", "kube-cluster": "all_nodes",
+    "kube-chart": "charts", "kube-manifest": "manifest",
+}  # fmt: skip
+"""Programs of a Kubernetes node, and the module of the package ``kube`` that each is."""
+EVERY_NODE = ("kube-node", "kube-life", "kube-reset", "kube-etcd", "kube-certificates")
+
 
 def path(name: str) -> str:
     """Where the program of that name lies on a host."""
@@ -21,10 +30,43 @@ def path(name: str) -> str:
 
 
 def program(name: str, host: Facts) -> list[Resource]:
-    """The program of that name (``aiprov/programs/<name>.py``, with ``_`` for ``-``), in place."""
-    source = files(__name__) / f"{name.replace('-', '_')}.py"
-    text = f"#!{interpreter(host)}\n" + source.read_text(encoding="utf-8")
+    """The program of that name in place.
+
+    It is ``aiprov/programs/<name>.py``, with ``_`` for ``-``, or a module of the package ``kube``,
+    which ``kubernetes_programs`` lays.
+    """
+    if name in KUBERNETES:
+        text = _launcher(KUBERNETES[name], host)
+    else:
+        source = files(__name__) / f"{name.replace('-', '_')}.py"
+        text = f"#!{interpreter(host)}\n" + source.read_text(encoding="utf-8")
     return [Directory(path=FOLDER), File(path=path(name), content=text, mode=0o755)]
+
+
+def kubernetes_programs(host: Facts) -> list[Resource]:
+    """The package, and those of its programs that every node of a cluster has."""
+    folder = f"{FOLDER}/kube"
+    modules = sorted(
+        (source.name, source.read_text(encoding="utf-8"))
+        for source in (files(__name__) / "kube").iterdir()
+        if source.name.endswith(".py")
+    )
+    return [
+        Directory(path=FOLDER),
+        Directory(path=folder),
+        *(File(path=f"{folder}/{name}", content=text) for name, text in modules),
+        *(item for name in EVERY_NODE for item in program(name, host)[1:]),
+    ]
+
+
+def _launcher(module: str, host: Facts) -> str:
+    """What runs a module of the package. ``-B``: no compiled files are left beside it."""
+    return (
+        f"#!{interpreter(host)} -B\n"
+        "import sys\n\n"
+        f"from kube.{module} import run\n\n"
+        "raise SystemExit(run(sys.argv[1:]))\n"
+    )
 
 
 def interpreter(host: Facts) -> str:

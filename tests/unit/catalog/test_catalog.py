@@ -11,8 +11,10 @@ from datetime import date
 import pytest
 
 from aiprov import catalog
-from aiprov.catalog import Key
+from aiprov.catalog import Key, kubernetes_repositories
 from aiprov.errors import CatalogError, UnsupportedError
+
+KEYS = (*catalog.keys(), *kubernetes_repositories.signing_keys())
 
 
 def test_every_os_has_docker_and_its_packages():
@@ -70,14 +72,14 @@ def test_docker_validates_from_23_on(version: str, validates: bool):
     assert catalog.docker_has("validate", version) is validates
 
 
-@pytest.mark.parametrize("key", catalog.keys(), ids=lambda key: key.name)
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
 def test_a_key_is_the_pinned_one(key: Key):
     assert hashlib.sha256(key.text.encode()).hexdigest() == key.sha256
     assert fingerprint(key.text) == key.fingerprint
 
 
 @pytest.mark.skipif(shutil.which("gpg") is None, reason="gpg is not installed")
-@pytest.mark.parametrize("key", catalog.keys(), ids=lambda key: key.name)
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
 def test_gpg_reads_the_same_fingerprint(key: Key, tmp_path):
     argv = ["gpg", "--homedir", tmp_path, "--batch", "--with-colons", "--show-keys"]
     shown = subprocess.run(argv, input=key.text, capture_output=True, text=True, check=True)

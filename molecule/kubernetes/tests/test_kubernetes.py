@@ -1,0 +1,56 @@
+"""The kubernetes role, seen from outside."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+ADMIN = "/etc/kubernetes/admin.conf"
+
+
+def is_control_plane(host: Any) -> bool:
+    """Whether it is the scenario's control plane. A worker has nothing of an administrator's."""
+    named = host.check_output("hostname") == "cp1"
+    assert host.file(ADMIN).exists is named
+    return named
+
+
+def objects(host: Any, *words: str) -> list[Any]:
+    """What the API has, as the administrator sees it; nothing on a worker."""
+    if not is_control_plane(host):
+        return []
+    command = f"kubectl --kubeconfig {ADMIN} get {' '.join(words)} -o json"
+    return list(json.loads(host.check_output(command))["items"])
+
+
+def test_kubelet_runs_and_comes_back_at_boot(host: Any) -> None:
+    service = host.service("kubelet")
+    assert service.is_running
+    assert service.is_enabled
+
+
+def test_the_packages_are_held(host: Any) -> None:
+    held = host.check_output("apt-mark showhold").split()
+    assert {"kubeadm", "kubectl", "kubelet"} <= set(held)
+
+
+def test_what_lets_nodes_in_is_gone(host: Any) -> None:
+    assert not host.file("/run/aiprov/kubernetes/bootstrap.conf").exists
+
+
+def test_all_nodes_are_ready(host: Any) -> None:
+    nodes = objects(host, "nodes")
+    conditions = [c for node in nodes for c in node["status"]["conditions"] if c["type"] == "Ready"]
+    wanted = ["True", "True"] if is_control_plane(host) else []
+    assert [condition["status"] for condition in conditions] == wanted
+
+
+def test_no_token_is_left(host: Any) -> None:
+    types = {secret["type"] for secret in objects(host, "-n", "kube-system", "secrets")}
+    assert "bootstrap.kubernetes.io/token" not in types
+
+
+def test_the_api_server_audits(host: Any) -> None:
+    log = host.file("/var/log/kubernetes/audit/audit.log")
+    assert log.exists is is_control_plane(host)
+    assert not log.exists or log.size > 0
