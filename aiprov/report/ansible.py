@@ -7,17 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from aiprov.converge import HostResult
-from aiprov.outcome import without_passwords
+from aiprov.plain_files import repository_files
 from aiprov.plan import Change
-from aiprov.report.document import HIDDEN, is_secret
+from aiprov.report.document import HIDDEN, is_secret, said_more
 from aiprov.resources import (
     Absent,
     AptRepository,
     DnfRepository,
     File,
     address,
-    repository_files,
 )
+from aiprov.shown import without_passwords
 
 
 def task_result(result: HostResult) -> dict[str, Any]:
@@ -87,6 +87,8 @@ def _whole_texts(change: Change) -> tuple[str, str]:
         return was, str(repository_files(resource)[-1].content)
     if isinstance(resource, Absent) and before.get("content"):
         return before["content"], ""
+    if said := said_more(change):
+        return "".join(f"{line}\n" for line in said), ""
     keys = [key for key in change.after if before.get(key) != change.after[key]]
     if before.get("type") == "absent":
         keys = ["type"]

@@ -12,9 +12,10 @@ from typing import Any
 
 from aiprov import FORMAT_VERSION
 from aiprov.converge import HostResult
-from aiprov.outcome import Outcome, without_passwords
+from aiprov.outcome import Outcome
 from aiprov.plan import Change, HostPlan, Unknown
 from aiprov.resources import File, Secret, address, kind
+from aiprov.shown import without_passwords
 
 HIDDEN = "(secret)"
 
@@ -93,13 +94,24 @@ def change_document(change: Change) -> dict[str, Any]:
         "reason": change.reason,
         "before": {key: change.before.get(key) for key in shown},
         "after": {key: change.after[key] for key in shown},
-        "diff": HIDDEN if secret else file_diff(change),
+        "diff": HIDDEN if secret else difference(change),
     }
 
 
 def is_secret(change: Change) -> bool:
     """Whether the change writes a value that must not be shown."""
     return isinstance(change.resource, File) and isinstance(change.resource.content, Secret)
+
+
+def difference(change: Change) -> str | None:
+    """What differs: of a file its diff, of a command what the host said of it."""
+    return "".join(f"{line}\n" for line in said_more(change)) or file_diff(change)
+
+
+def said_more(change: Change) -> list[str]:
+    """What a command's question said, where that is more than the reason tells."""
+    said = [str(line) for line in change.before.get("said", ())]
+    return [] if said == [change.reason] else said
 
 
 def file_diff(change: Change) -> str | None:

@@ -16,8 +16,12 @@ def junit(document: dict[str, Any]) -> str:
     for name, host in document["hosts"].items():
         root.append(_suite(name, host, document["started"]))
     ET.indent(root)
-    text = ET.tostring(root, encoding="unicode", xml_declaration=True)
-    return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text) + "\n"
+    return printable(ET.tostring(root, encoding="unicode", xml_declaration=True)) + "\n"
+
+
+def printable(text: str) -> str:
+    """The text without what no XML document may hold."""
+    return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _suite(name: str, host: dict[str, Any], started: str) -> ET.Element:

@@ -51,7 +51,7 @@ class Lines:
 
     def __call__(self, event: Event) -> None:
         if event.step == "interrupted":
-            click.echo(FINISHING, err=True)
+            click.echo(event.text or FINISHING, err=True)
             return
         text = self._text(event)
         if text is not None:
@@ -112,10 +112,10 @@ class Bars:
         with self._lock:
             if event.step == "begin":
                 # Not before: reading the inventory may ask for a vault's password.
-                self._progress.update(self._all, total=event.total)
+                self._progress.update(self._all, total=event.total, completed=0)
                 self._progress.start()
             elif event.step == "interrupted":
-                self._progress.console.print(FINISHING)
+                self._progress.console.print(event.text or FINISHING)
             elif event.step == "end":
                 self._ended(event)
             else:

@@ -11,7 +11,7 @@ import click
 from aiprov import programs
 from aiprov.converge import HostResult
 from aiprov.plan import Change, HostPlan
-from aiprov.report.document import HIDDEN, file_diff, is_secret
+from aiprov.report.document import HIDDEN, file_diff, is_secret, said_more
 from aiprov.resources import Absent, Command, File, Package, Reboot, Resource, Service
 
 FEW_HOSTS = 3
@@ -165,6 +165,7 @@ def _diff(change: Change) -> Iterator[str]:
     if is_secret(change):
         yield f"        {HIDDEN}"
         return
+    yield from (f"        {line}" for line in said_more(change))
     file = change.resource
     text = file_diff(change) if isinstance(file, File) else None
     if isinstance(file, File) and text and file.path.startswith(f"{programs.FOLDER}/"):

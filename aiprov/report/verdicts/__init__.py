@@ -1,0 +1,1 @@
+"""Verdicts as text, Markdown, JUnit and Prometheus metrics. As JSON: ``checks.document``."""

@@ -1,0 +1,2 @@
+# all_reduce of 4 KiB, 64 KiB for 1 s, 2 ranks
+srun --nodes=1 --ntasks=2 --ntasks-per-node=2 --distribution=block --time=11 --exclusive --kill-on-bad-exit=1 --unbuffered --export=ALL,MASTER_PORT=29500,OMP_NUM_THREADS=1,GLOO_SOCKET_IFNAME=lo /opt/aiprov/validation/payload rank --cell '{"device": "cpu:0,1", "kind": "collective", "limit_s": 604.0, "parameters": {"bytes": [4096, 65536], "operation": "all_reduce", "seconds": 1}, "seed": 1}'

@@ -1,0 +1,2 @@
+# train tiny fp32 by ddp, 2 ranks
+srun --nodes=1 --ntasks=2 --ntasks-per-node=2 --distribution=block --time=30 --exclusive --kill-on-bad-exit=1 --unbuffered --export=ALL,MASTER_PORT=29500,OMP_NUM_THREADS=1,NCCL_NVLS_ENABLE=0,GLOO_SOCKET_IFNAME=lo /opt/aiprov/validation/payload rank --cell '{"device": "cpu:0,1", "kind": "train together", "limit_s": 1800.0, "parameters": {"batch": 1, "dtype": "fp32", "length": 16, "model": "tiny", "steps": 3, "strategy": "ddp"}, "seed": 1}'
