@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Show = Callable[[Event], None]
 
+CONTROL_PLANE = "kube_control_plane"
+"""The inventory's group of the hosts that others of a Kubernetes cluster wait for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -100,6 +103,11 @@ def plan(request: Request, show: Show, verb: str = "plan") -> Run:
 def apply(request: Request, show: Show, engine: str) -> Run:
     """Bring each host to what its roles want, stage by stage, each verified by reading it back."""
     return _run("apply", request, show, lambda job: _engine(engine, job, request))
+
+
+def apply_job(job: Job, request: Request, show: Show, engine: str) -> HostResult:
+    """The same for one host, for who decides itself which host is next."""
+    return _converge(job, request, show, _engine(engine, job, request))
 
 
 def facts(request: Request) -> Iterator[tuple[str, Facts | HostError]]:
@@ -261,7 +269,10 @@ def _named(request: Request, names: tuple[str, ...]) -> tuple[Host, ...]:
 
 
 def jobs(request: Request) -> list[Job]:
-    """A job for each host that has roles. All settings are checked before any host is touched."""
+    """A job for each host that has roles, control planes first, else in the inventory's order.
+
+    All settings are checked before any host is touched.
+    """
     from aiprov import settings
 
     for slug in request.roles:
@@ -275,9 +286,13 @@ def jobs(request: Request) -> list[Job]:
             hint="aiprov_roles in the inventory says which host has which roles",
         )
     cluster = settings.cluster(known)
+    # Who waits for a control plane must not take all forks before the first has begun.
+    names = dict.fromkeys((*cluster.groups.get(CONTROL_PLANE, ()), *cluster.hosts))
+    places = {name: number for number, name in enumerate(names)}
+    ordered = sorted(known.hosts, key=lambda host: places.get(host.name, len(places)))
     return [
         Job(host=host, settings=own.chosen, cluster=replace(cluster, settings=own.every))
-        for host, own in ((host, resolved[host.name]) for host in known.hosts)
+        for host, own in ((host, resolved[host.name]) for host in ordered)
         if own.chosen
     ]
 

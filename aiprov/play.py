@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+from ansible import context
 from ansible.errors import AnsibleActionSkip, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
@@ -22,6 +23,7 @@ from aiprov.engines.ansible.modules import Modules
 from aiprov.engines.ansible.session import AnsibleSession
 from aiprov.errors import AiprovError
 from aiprov.inventory import DEFAULT_ROLES, role_names
+from aiprov.inventory.variables import plain
 from aiprov.planner import BUILT_IN
 from aiprov.report.ansible import task_diff, task_result
 from aiprov.roles import Cluster, ClusterHost, RoleVars, order, slugs
@@ -61,7 +63,12 @@ def _converge(action: ActionBase, task_vars: Mapping[str, Any], host: str, slug:
         for name in slugs
     }
     template = action._templar.template
-    cluster = Cluster(hosts=_Hosts(task_vars), settings=_Settings(given, task_vars, template, host))
+    cluster = Cluster(
+        hosts=_Hosts(task_vars),
+        groups=task_vars["groups"],
+        settings=_Settings(given, task_vars, template, host),
+        secrets=settings.secrets_of(_sources()),
+    )
     modules = Modules(action, host, task_vars)
     known: list[Facts] = []
 
@@ -85,6 +92,11 @@ def _converge(action: ActionBase, task_vars: Mapping[str, Any], host: str, slug:
         engine=None if action._task.check_mode else engine,
         listener=_show,
     ).run()
+
+
+def _sources() -> tuple[str, ...]:
+    """The inventory's sources, as the command line or Ansible's configuration has them."""
+    return tuple(map(str, context.CLIARGS.get("inventory") or ()))
 
 
 def own_part(result: HostResult, slug: str) -> HostResult:
@@ -123,13 +135,34 @@ class _Hosts(Mapping[str, ClusterHost]):
             for group, members in self._groups.items()
             if name in members and group not in ("all", "ungrouped")
         )
-        return ClusterHost(name=str(name), address=str(address), groups=tuple(groups))
+        return ClusterHost(
+            name=str(name),
+            address=str(address),
+            groups=tuple(groups),
+            variables=_Variables(self._variables[name]),
+        )
 
     def __iter__(self) -> Iterator[str]:
         return iter(map(str, self._names))
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+class _Variables(Mapping[str, Any]):
+    """Another host's variables in plain types. Ansible templates each when it is asked for."""
+
+    def __init__(self, variables: Mapping[str, Any]) -> None:
+        self._variables = variables
+
+    def __getitem__(self, name: str) -> Any:
+        return plain(self._variables[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return map(str, self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
 
 
 class _Settings(Mapping[str, RoleVars]):

@@ -18,6 +18,23 @@ def find(version: str) -> str | None:
     return next((path for path in candidates if _starts(path)), None)
 
 
+def needed(version: str) -> str:
+    """A Python of that version, without which a test has failed."""
+    python = find(version)
+    assert python, f"this machine has no Python {version}"
+    return python
+
+
+def offered(version: str) -> str:
+    """A Python of that version, without which a test is skipped."""
+    import pytest  # whoever starts the other controller has none
+
+    python = find(version)
+    if python is None:
+        pytest.skip(f"this machine has no Python {version}")
+    return python
+
+
 def _starts(python: str) -> bool:
     """Whether it runs: a pyenv shim exists for versions that are not selected, and then fails."""
     done = subprocess.run([python, "-c", "import sys"], check=False, capture_output=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import signal
 import sys
@@ -14,11 +13,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from aiprov import FORMAT_VERSION, __version__
+from aiprov.cli.cluster import cluster, kubeconfig
 from aiprov.cli.codes import ERROR, INTERRUPTED, NOT_VERIFIED, OK, PENDING, worst
 from aiprov.cli.doctor import doctor
 from aiprov.cli.flags import HOSTS, INVENTORY, OUTPUT, ROLES, request_of, with_flags
+from aiprov.cli.history import history
 from aiprov.cli.lab import lab
+from aiprov.cli.output import print_json, show_error
+from aiprov.cli.quarantine import quarantine
+from aiprov.cli.ranks import ranks
 from aiprov.cli.resolve import resolve
+from aiprov.cli.validate import validate
 from aiprov.errors import AiprovError
 
 if TYPE_CHECKING:
@@ -40,7 +45,7 @@ def main() -> None:
         click.echo("interrupted", err=True)
         _leave(INTERRUPTED)
     except AiprovError as error:
-        _show_error(error)
+        show_error(error)
         sys.exit(error.exit_code)
     _leave(code if isinstance(code, int) else OK)
 
@@ -67,23 +72,14 @@ def _terminated(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _show_error(error: AiprovError, word: str = "error") -> None:
-    click.echo(f"{click.style(f'{word}:', fg='red', bold=True)} {error}", err=True)
-    if error.hint:
-        click.echo(f"  hint: {error.hint}", err=True)
-
-
-def _print_json(document: Any) -> None:
-    click.echo(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False))
-
-
 # ---------------------------------------------------------------- the verbs
 
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done or nothing to do, 1 error, 2 changes pending (plan, drift), "
-    "3 verification failed, or problems found (doctor), 4 some hosts unreachable, 130 interrupted.",
+    "3 verification or validation failed, or problems found (doctor, cluster), "
+    "4 some hosts unreachable, 130 interrupted.",
 )
 @click.version_option(__version__, prog_name="aiprov")
 def root() -> None:
@@ -145,13 +141,13 @@ def facts(as_json: bool, verbose: int, **flags: Any) -> int:
         if isinstance(found, HostError):
             hosts[name] = {"error": found.message, "hint": found.hint}
             codes.add(found.exit_code)
-            _show_error(found)
+            show_error(found)
         else:
             hosts[name] = facts_document(found)
             if not as_json:
                 click.echo(facts_text(hosts[name]))
     if as_json:
-        _print_json({"format_version": FORMAT_VERSION, "hosts": hosts})
+        print_json({"format_version": FORMAT_VERSION, "hosts": hosts})
     return worst(codes)
 
 
@@ -251,7 +247,7 @@ def report(
             {"run": run, "started": started, "verb": verb} for run, started, verb in history.runs()
         ]
         if as_json:
-            _print_json({"format_version": FORMAT_VERSION, "runs": runs})
+            print_json({"format_version": FORMAT_VERSION, "runs": runs})
         for run in () if as_json else runs:
             click.echo(f"{run['run']:5}  {run['started']}  {run['verb']}")
         return OK
@@ -259,7 +255,7 @@ def report(
     for written in app.write_reports(document, html_file=html_file, junit_file=junit_file):
         click.echo(f"wrote {written}", err=True)
     if as_json:
-        _print_json(document)
+        print_json(document)
     elif not (html_file or junit_file):
         click.echo(summary_text(document, whole=verbose > 0))
     return OK
@@ -268,6 +264,12 @@ def report(
 root.add_command(lab)
 root.add_command(resolve)
 root.add_command(doctor)
+root.add_command(validate)
+root.add_command(ranks)
+root.add_command(history)
+root.add_command(cluster)
+root.add_command(kubeconfig)
+root.add_command(quarantine)
 
 
 # ---------------------------------------------------------------- running and showing
@@ -303,14 +305,14 @@ def _run(
         run = verb_function(request, shown)
     document = run.document
     if as_json:
-        _print_json(document)
+        print_json(document)
     else:
         before_summary(run)
         click.echo(summary_text(document, whole=verbose > 0))
     try:
         history.record(document)
     except AiprovError as error:  # the hosts are as they are: the run's own result stands
-        _show_error(error, "warning")
+        show_error(error, "warning")
     if run.interrupted:
         _show_interrupted(run)
     return exit_code(run)
@@ -337,7 +339,7 @@ def _show_inventory(what: str, as_json: bool, flags: dict[str, Any]) -> int:
 
     document, text, ok = app.inventory_view(what, request_of(**flags))
     if as_json:
-        _print_json(document)
+        print_json(document)
     else:
         click.echo(text)
     return OK if ok else ERROR

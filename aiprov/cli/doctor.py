@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +9,7 @@ import click
 from aiprov import FORMAT_VERSION
 from aiprov.cli.codes import NOT_VERIFIED, UNREACHABLE, worst
 from aiprov.cli.flags import HOSTS, INVENTORY, OUTPUT, request_of, with_flags
+from aiprov.cli.output import print_json
 
 if TYPE_CHECKING:
     from aiprov.doctor import Diagnosis
@@ -41,7 +41,7 @@ def doctor(hosts: tuple[str, ...], as_json: bool, verbose: int, **flags: Any) ->
             click.echo(diagnosis_text(name, answer, verbose=verbose > 0))
     if as_json:
         document = {"format_version": FORMAT_VERSION, "verb": "doctor", "hosts": _hosts(found)}
-        click.echo(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False))
+        print_json(document)
     return _code(found)
 
 

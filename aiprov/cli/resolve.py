@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from aiprov import FORMAT_VERSION
+from aiprov.cli.output import print_json
 from aiprov.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def resolve(system: str, gpus: tuple[str, ...], as_json: bool, **wishes: Any) ->
     found = resolver.resolve(asked)
     if as_json:
         document = _set_document(found) if found.ok else _refusal_document(found)
-        click.echo(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False))
+        print_json(document)
     else:
         click.echo(_set_text(found) if found.ok else _refusal_text(found))
     return 0 if found.ok else 1

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from aiprov import roles
@@ -48,6 +49,9 @@ def _page(slug: str, role: Role) -> Iterator[str]:
 
 def _example(slug: str, role: Role) -> Iterator[str]:
     yield f"aiprov_roles: [{slug}]"
+    for name, field in role.Vars.model_fields.items():
+        if field.is_required() and field.examples:
+            yield yaml.safe_dump({name: field.examples[0]}).strip()
     defaults = {name: default_of(field) for name, field in role.Vars.model_fields.items()}
     scalars = [(n, v) for n, v in defaults.items() if isinstance(v, str | int) and v != ""]
     for name, value in scalars[:_IN_EXAMPLE]:
@@ -84,10 +88,14 @@ def _models(role: Role) -> Iterator[tuple[Any, str]]:
 
 
 def default_of(field: FieldInfo) -> Any:
-    """The default as JSON knows it; ``None`` also where there is none."""
+    """The default as JSON knows it; ``None`` also where there is none.
+
+    Of a model, what it says otherwise than its own fields do, which have their own defaults.
+    """
     if field.is_required():
         return None
-    return shown(field.get_default(call_default_factory=True, validated_data={}))
+    value = field.get_default(call_default_factory=True, validated_data={})
+    return shown(value.model_dump(exclude_unset=True) if isinstance(value, BaseModel) else value)
 
 
 def paragraphs(role: Role) -> list[str]:

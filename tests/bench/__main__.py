@@ -15,7 +15,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from aiprov.errors import AiprovError
-from tests.bench import fresh, parts
+from tests.bench import cluster, fresh, parts
+from tests.bench.budget import budget
+from tests.bench.detection import detection
 from tests.bench.measure import BenchError
 from tests.bench.parts import FULL, QUICK, Sizes
 from tests.bench.stage import Stage, stage
@@ -29,6 +31,9 @@ PARTS: dict[str, Callable[[Stage, Sizes], Result]] = {
     "first": fresh.first,
     "many": parts.many,
     "names": parts.names,
+    "cluster": cluster.further,
+    "detection": lambda _stage, _sizes: detection(),
+    "budget": lambda _stage, _sizes: budget(),
 }
 IN_QUICK = ("start", "noop", "first", "names")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from aiprov.plain_files import sysctl_file
 from aiprov.resources import (
     Absent,
     Command,
@@ -21,7 +22,6 @@ from aiprov.resources import (
     Resource,
     Service,
     Sysctl,
-    sysctl_file,
 )
 from tests.bench.measure import BenchError
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from aiprov.plain_files import sysctl_file
 from aiprov.resources import (
     Absent,
     Command,
@@ -19,7 +20,6 @@ from aiprov.resources import (
     Resource,
     Service,
     Sysctl,
-    sysctl_file,
 )
 from tests.bench.measure import BenchError
 from tests.bench.ordinary import text_for

@@ -150,13 +150,14 @@ class Site:
         words = [verb, *self.inventory, *arguments]
         if verb in ("inventory", "render"):
             words = [verb, *arguments[:1], *self.inventory, *arguments[1:]]
-        return self._run(words, stdin)
+        return self.run(words, stdin)
 
     def report(self, *arguments: str) -> Said:
         """Show the last run again."""
-        return self._run(["report", *arguments], "")
+        return self.run(["report", *arguments], "")
 
-    def _run(self, words: list[str], stdin: str) -> Said:
+    def run(self, words: list[str], stdin: str) -> Said:
+        """Run the command line with these words to its end."""
         done = subprocess.run(
             [sys.executable, "-m", "aiprov", *words],
             input=stdin,
@@ -226,7 +227,8 @@ for top in OURS:
                 print(os.path.join(folder, name))
 for path in glob.glob("/root/.ansible/tmp/*") + glob.glob("/home/*/.ansible/tmp/*"):
     print(path)
-print("".join(path for path in glob.glob("/run/aiprov*") if "aiprov-lab" not in path))
+KEPT = ("/run/aiprov", "/run/aiprov-lab")  # what programs keep until the next boot; the lab's
+print("".join(path for path in glob.glob("/run/aiprov*") if path not in KEPT))
 print(subprocess.check_output(["dpkg", "--audit"]).decode())
 print("".join(glob.glob("/var/lib/dpkg/updates/[0-9]*")))
 """

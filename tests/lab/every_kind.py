@@ -7,12 +7,14 @@ engine that realises it leaves a host whose next plan is empty.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from aiprov.plain_files import grub_file
 from aiprov.resources import (
     STAGED,
     Absent,
@@ -34,7 +36,6 @@ from aiprov.resources import (
     Service,
     Sysctl,
     User,
-    grub_file,
 )
 from tests.lab import local_archive
 
@@ -43,6 +44,9 @@ HOME = "/etc/aiprov-every"
 REBOOT_FLAG = "/run/aiprov-wants-reboot"
 SECRET = "s3cret-never-shown-Zq8"
 """Must be found nowhere but in ``SECRET_FILE``."""
+
+GIVEN = f"umlaut ü, {SECRET} and no newline"
+"""What a command is given on its standard input."""
 
 SECRET_FILE = f"{HOME}/token"
 UNIT = "aiprov-every.service"
@@ -204,7 +208,17 @@ def _services() -> list[Resource]:
 
 def _actions() -> list[Resource]:
     done = "/var/lib/aiprov-every.done"
+    read = "/var/lib/aiprov-every.read"
+    # It prints what it reads: no log may hold that.
+    script = 'test "$(tee /dev/stderr | sha256sum | cut -c 1-64)" = "$0" && touch "$1"'
+    digest = hashlib.sha256(GIVEN.encode()).hexdigest()
     return [
         Command(name="touch once", argv=("touch", done), unless=PathExists(path=done)),
+        Command(
+            name="read a secret",
+            argv=("sh", "-c", script, digest, read),
+            unless=PathExists(path=read),
+            stdin=Secret(GIVEN),
+        ),
         Reboot(name="when flagged", unless=PathExists(path=REBOOT_FLAG, absent=True)),
     ]

@@ -1,4 +1,4 @@
-"""The Ansible engine on real hosts: every kind, and what happens when things go wrong."""
+"""The Ansible engine on real hosts: what is its own when things go wrong."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -26,27 +26,18 @@ from aiprov.resources import (
     File,
     Package,
     PathExists,
-    Reboot,
     Secret,
-    Service,
-    previous_path,
 )
-from tests.lab import every_kind
+from tests.changes import change
 from tests.lab.conftest import LabHost
-from tests.lab.test_engine_pyinfra import (
+from tests.lab.engine_hosts import (
     ABSENT,
-    FILE,
-    RUNS,
     archive_on,
-    change,
     connection,
-    fragile,
     holds,
     package,
-    planned,
     statuses,
     until,
-    write_file,
 )
 
 pytestmark = pytest.mark.lab
@@ -67,49 +58,6 @@ def deb12(lab: Lab) -> LabHost:
 
 
 # ---------------------------------------------------------------- files
-
-
-def test_a_full_disk_leaves_the_old_file(deb12: LabHost) -> None:
-    deb12.run(["mkdir", "-p", "/srv/tiny"])
-    deb12.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "/srv/tiny"])
-    try:
-        write_file(deb12, "/srv/tiny/config", "old")
-        big = File(path="/srv/tiny/config", content="x" * 300_000)
-        first, second = apply(deb12, change(big, FILE), change(big, FILE))
-        assert (first.status, second.status) == ("failed", "not run")
-        assert "No space left on device" in first.message
-        assert deb12.text("cat", "/srv/tiny/config") == "old"
-        assert deb12.text("ls", "-A", "/srv/tiny") == "config"
-    finally:
-        deb12.run(["umount", "/srv/tiny"])
-
-
-def test_the_former_file_is_kept_where_asked(deb12: LabHost) -> None:
-    path = "/srv/kept.conf"
-    write_file(deb12, path, "former")
-    deb12.run(["chmod", "640", path])
-    outcomes = apply(deb12, change(File(path=path, content="new"), FILE, keep_previous=True))
-    assert statuses(outcomes) == ["done"]
-    assert deb12.text("cat", path) == "new"
-    assert deb12.text("cat", previous_path(path)) == "former"
-    assert deb12.text("stat", "-c", "%a", previous_path(path)) == "640"
-
-
-def test_refused_content_changes_nothing_and_no_secret_is_told(deb12: LabHost) -> None:
-    path = "/srv/refused.conf"
-    write_file(deb12, path, "old")
-    loud = File(
-        path=path, content="bad-value", validate=("sh", "-c", 'cat "$0"; exit 3', "{staged}")
-    )
-    (outcome,) = apply(deb12, change(loud, FILE))
-    assert "failed to validate" in outcome.message
-    assert "bad-value" in outcome.message
-    secret = File(path=path, content=Secret("t0psecret-value"), validate=loud.validate)
-    (outcome,) = apply(deb12, change(secret, FILE))
-    assert outcome.status == "failed"
-    assert "t0psecret" not in outcome.message
-    assert deb12.text("cat", path) == "old"
-    assert deb12.text("find", "/srv", "-name", ".ansible*") == ""
 
 
 def test_a_full_directory_is_never_removed(deb12: LabHost) -> None:
@@ -287,7 +235,7 @@ def test_a_held_lock_is_waited_for(deb12: LabHost, tmp_path: Path) -> None:
 CONTROLLER = """
 import sys
 from tests.lab.test_engine_ansible import Lab, Path, engine
-from tests.lab.test_engine_pyinfra import package
+from tests.lab.engine_hosts import package
 engine(Lab(Path(sys.argv[1])), sys.argv[2]).apply([package("aiprov-slow", "1")], lambda c: None)
 """
 
@@ -309,104 +257,8 @@ def test_an_install_that_was_killed_is_finished_first(deb12: LabHost, tmp_path: 
     deb12.run(["dpkg", "--purge", "aiprov-slow"])
 
 
-def test_packages_change_together(deb12: LabHost, tmp_path: Path) -> None:
-    archive_on(deb12, tmp_path, {"aiprov-one": ("1", "2"), "aiprov-two": ("1",)})
-    held = Package(name="aiprov-one", version="2", hold=True)
-    absent = {"version": None, "hold": False, "candidates": ["2"]}
-    outcomes = apply(deb12, package("aiprov-two", "1"), change(held, absent))
-    assert statuses(outcomes) == ["done", "done"]
-    assert deb12.text("apt-mark", "showhold") == "aiprov-one"
-
-    down = Package(name="aiprov-one", version="1", hold=True)
-    gone = change(Package(name="aiprov-two", absent=True), {"version": "1", "hold": False})
-    now = {"version": "2", "hold": True, "candidates": ["1"]}
-    outcomes = apply(deb12, gone, change(down, now))
-    assert statuses(outcomes) == ["done", "done"]
-    assert deb12.text("apt-mark", "showhold") == "aiprov-one"
-    versions = deb12.text("dpkg-query", "-W", "-f", "${Package} ${Version};", "aiprov-*")
-    assert "aiprov-one 1;" in versions
-    assert "aiprov-two 1;" not in versions
-
-
 def test_what_no_repository_offers_is_told(deb12: LabHost) -> None:
     now = {"version": None, "hold": False, "candidates": []}
     wish = change(Package(name="aiprov-nowhere"), now, after={"version": NEWEST})
     (outcome,) = apply(deb12, wish)
     assert "aiprov-nowhere" in outcome.message
-
-
-# ---------------------------------------------------------------- services, reboots
-
-
-def test_a_service_that_does_not_come_back_is_told_with_its_words(deb12: LabHost) -> None:
-    service = fragile(deb12)
-    write_file(deb12, "/srv/fragile", "good\n")
-    new = {**RUNS, "exists": False, "enabled": False, "running": False, "reload_needed": True}
-    assert statuses(apply(deb12, change(service, new))) == ["done"]
-
-    write_file(deb12, "/srv/fragile", "this is broken\n")
-    restart = {"running": True, "restart": True}
-    (outcome,) = apply(deb12, change(service, RUNS, after=restart))
-    assert outcome.status == "failed"
-    assert "did not stay up: NRestarts=0 ActiveState=failed" in outcome.message
-    assert "this is broken" in outcome.message  # the journal
-
-    write_file(deb12, "/srv/fragile", "good\n")
-    (outcome,) = apply(deb12, change(service, RUNS, after=restart))
-    assert outcome.status == "done"
-
-
-def test_a_service_that_ends_again_and_again_is_not_up(deb12: LabHost) -> None:
-    unit = "aiprov-restless.service"
-    text = "[Service]\nExecStart=/bin/false\nRestart=always\nRestartSec=100ms\n"
-    write_file(deb12, f"/etc/systemd/system/{unit}", text + "StartLimitIntervalSec=0\n")
-    stopped = {**RUNS, "enabled": False, "running": False, "reload_needed": True}
-    began = time.monotonic()
-    (outcome,) = apply(deb12, change(Service(name=unit, running=True), stopped))
-    assert outcome.status == "failed"
-    assert time.monotonic() - began < 30
-    assert statuses(apply(deb12, change(Service(name=unit, running=False), RUNS))) == ["done"]
-
-
-def test_a_reboot_that_does_not_happen_is_told(deb12: LabHost) -> None:
-    deb12.run(["systemctl", "mask", "--runtime", "reboot.target"])
-    try:
-        wish = Reboot(name="never", unless=PathExists(path="/nowhere"), timeout_s=5)
-        (outcome,) = apply(deb12, change(wish, {"needed": True}))
-    finally:
-        deb12.run(["systemctl", "unmask", "--runtime", "reboot.target"])
-    assert outcome.status == "failed"
-    assert "Timed out waiting for last boot time check" in outcome.message
-
-
-# ---------------------------------------------------------------- every kind
-
-
-@pytest.mark.parametrize(("suite", "host_os"), [("bookworm", "debian12"), ("trixie", "debian13")])
-def test_every_kind(
-    make_host: Callable[..., LabHost], tmp_path: Path, suite: str, host_os: str
-) -> None:
-    host = make_host(suite=suite)
-    scenario = every_kind.scenario(tmp_path)
-    host.run(["tar", "-C", "/", "-xf", "-"], stdin=scenario.archive)
-    for argv in scenario.prepare:
-        host.run(argv)
-    resources = every_kind.resources(host_os, key=scenario.key)
-    boot = host.text("cat", "/proc/sys/kernel/random/boot_id")
-
-    todo = planned(host, resources)
-    for _stage in range(4):
-        outcomes = apply(host, *todo.changes)
-        assert [o.message for o in outcomes if o.status != "done"] == []
-        todo = planned(host, resources)
-        if todo.empty:
-            break
-    assert todo.empty, todo
-
-    assert host.text("cat", "/proc/sys/kernel/random/boot_id") != boot
-    assert host.text("apt-mark", "showhold") == "aiprov-probe"
-    assert host.text("cat", f'{every_kind.HOME}/it\'s $HOME "quoted".conf') == "'$(id)' `id` \\n %s"
-    assert host.text("stat", "-c", "%a %U %G", every_kind.SECRET_FILE) == "600 root root"
-    places = ["/etc", "/tmp", "/var", "/root", "/run"]
-    found = host.run(["grep", "-rls", every_kind.SECRET, *places], check=False)
-    assert found.stdout.decode().split() == [every_kind.SECRET_FILE]

@@ -26,6 +26,9 @@ def hosts(lab_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """A host for each engine, with a base on it."""
     own = Lab(lab_root / "sick")
     own.up([HostSpec(name=name) for name in ENGINES.values()])
+    for name in ENGINES.values():
+        # The image may be days old, and lists that are would be what is refreshed first.
+        own.run(name, ["apt-get", "update"])
     made = site(own, tmp_path_factory.mktemp("sick") / "site", BASE)
     said = made.aiprov("apply")
     assert said.code == 0, said.out + said.err

@@ -25,7 +25,9 @@ PASSWORD = "Zq4-in-a-proxy-url"
 NOTHING_CHANGED = re.compile(r"^\S+ +: ok=\d+ +changed=0 .* failed=0 ", re.M)
 
 
-def play(where: Site, *arguments: str, book: str = "site", **settings: str) -> Said:
+def play(
+    where: Site, *arguments: str, book: str = "site", timeout: float = 900, **settings: str
+) -> Said:
     """Run a playbook of the project with the site's inventory."""
     collection.link(ROOT)
     done = subprocess.run(
@@ -39,7 +41,7 @@ def play(where: Site, *arguments: str, book: str = "site", **settings: str) -> S
         capture_output=True,
         text=True,
         check=False,
-        timeout=900,
+        timeout=timeout,
     )
     return Said(done.returncode, done.stdout, done.stderr)
 

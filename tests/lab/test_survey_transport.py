@@ -84,9 +84,10 @@ def test_a_user_who_is_not_let_in(lab: Lab, transport: str) -> None:
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_port_where_nothing_listens(lab: Lab, transport: str) -> None:
     started = time.monotonic()
-    error = failing(connect(lab, "deb12a", port=9, transport=transport))
+    closed = replace(connect(lab, "deb12a", port=9, transport=transport), timeout_s=60)
+    error = failing(closed)
     assert isinstance(error, UnreachableError) and "refused" in str(error).lower()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 def test_a_login_by_password(lab: Lab, tmp_path: Path) -> None:
@@ -185,7 +186,7 @@ def test_a_hung_host_ends_by_its_time_and_delays_nobody(lab: Lab, transport: str
         hosts = [
             replace(connect(lab, "deb12a", transport=transport), name=f"h{n}") for n in range(9)
         ]
-        hung = replace(hosts[0], name="hung", address="127.0.0.1", port=port, timeout_s=4.0)
+        hung = replace(hosts[0], name="hung", address="127.0.0.1", port=port, timeout_s=12.0)
         started = time.monotonic()
         ended = {
             name: (time.monotonic() - started, answer)
@@ -193,7 +194,7 @@ def test_a_hung_host_ends_by_its_time_and_delays_nobody(lab: Lab, transport: str
         }
     assert all(ended[host.name][1] == "deb12a" for host in hosts)
     assert isinstance(ended["hung"][1], UnreachableError)
-    assert 3.5 < ended["hung"][0] < 8
+    assert 11 < ended["hung"][0] < 40
     assert max(ended[host.name][0] for host in hosts) < ended["hung"][0]
 
 
@@ -206,7 +207,7 @@ def test_a_host_that_hangs_during_the_survey(lab: Lab, transport: str) -> None:
         started = time.monotonic()
         with pytest.raises(UnreachableError) as caught:
             session.ask({"ask": "state"})
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
         assert "deb12b" in str(caught.value) and caught.value.hint
     finally:
         session.close()
@@ -219,7 +220,19 @@ def test_a_connection_that_is_lost(lab: Lab, transport: str) -> None:
     way = transport_for(connection)
     try:
         with pytest.raises(UnreachableError):
-            way.run("kill -9 $(ps -o ppid= -p $PPID) $PPID", timeout_s=20)
+            way.run("kill -9 $PPID", timeout_s=20)
+    finally:
+        way.close()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_connection_lost_between_two_commands_is_made_anew(lab: Lab, transport: str) -> None:
+    way = transport_for(connect(lab, "deb12b", transport=transport))
+    try:
+        way.connect()
+        assert way.run("echo first", timeout_s=20).stdout == b"first\n"
+        lab.run("deb12b", ["pkill", "-KILL", "-f", "^sshd: root"])
+        assert way.run("echo second", timeout_s=20).stdout == b"second\n"
     finally:
         way.close()
 

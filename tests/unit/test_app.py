@@ -38,6 +38,32 @@ def test_a_role_is_asked_of_the_hosts_that_have_it(source: str):
     assert jobs(source, "base") == {"both": ["base"], "plain": ["base"]}
 
 
+CLUSTER = """\
+all:
+  children:
+    kube_worker:
+      hosts: {w2: {}, w1: {}, cp3: {}}
+    gpu:
+      hosts: {w1: {}, w9: {}}
+    kube_control_plane:
+      hosts: {cp3: {}, cp1: {}, cp2: {}}
+  hosts: {lone: {}}
+"""
+IN_PLAYS = ["lone", "w2", "w1", "cp3", "w9", "cp1", "cp2"]
+
+
+@pytest.mark.parametrize("limit", [None, "all:!cp1", "w9,cp2,w1,cp3", "kube_worker"])
+def test_control_planes_come_first_and_all_else_as_in_plays(tmp_path: Path, limit: str | None):
+    (tmp_path / "hosts.yml").write_text(CLUSTER)
+    request = app.Request(sources=(str(tmp_path / "hosts.yml"),), limit=limit)
+    found = app.jobs(request)
+    names = [job.host.name for job in found]
+    first = ["cp3", "cp1", "cp2"]
+    assert names == [name for name in dict.fromkeys((*first, *IN_PLAYS)) if name in names]
+    assert len(names) == {None: 7, "all:!cp1": 6, "w9,cp2,w1,cp3": 4, "kube_worker": 3}[limit]
+    assert {tuple(job.cluster.hosts) for job in found} == {tuple(IN_PLAYS)}
+
+
 @pytest.mark.parametrize(("roles", "said"), [(("docker",), "role docker"), ((), "any role")])
 def test_nothing_to_work_on_is_said(source: str, roles: tuple[str, ...], said: str):
     with pytest.raises(UsageError, match=said):

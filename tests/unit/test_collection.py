@@ -42,12 +42,26 @@ def test_the_site_has_every_role_in_an_order_that_holds():
     (play,) = yaml.safe_load((ROOT / "playbooks/site.yml").read_text())
     names = [task["ansible.builtin.import_role"]["name"] for task in play["tasks"]]
     slugs = [name.removeprefix("aiprov.core.") for name in names]
-    assert sorted(slugs) == sorted(roles.slugs())
+    # Kubernetes twice: to control planes, then to workers, which wait for them.
+    assert sorted(slugs) == sorted([*roles.slugs(), "kubernetes"])
     for entry, slug in zip(play["tasks"], slugs, strict=True):
         assert entry["tags"] == [slug]
         assert set(roles.load(slug).REQUIRES) <= set(slugs[: slugs.index(slug)])
         if slug != "base":
-            assert entry["when"].startswith(f"'{slug}' in ")
+            assert conditions_of(entry["when"])[0].startswith(f"'{slug}' in ")
+
+
+def test_the_site_brings_kubernetes_to_every_host_once_and_to_control_planes_first():
+    (play,) = yaml.safe_load((ROOT / "playbooks/site.yml").read_text())
+    conditions = [conditions_of(entry.get("when")) for entry in play["tasks"]]
+    planes, workers = (found for found in conditions if found and "'kubernetes'" in found[0])
+    assert planes[1] == "'kube_control_plane' in group_names"
+    assert workers[1] == "'kube_control_plane' not in group_names"
+
+
+def conditions_of(when: str | list[str] | None) -> list[str]:
+    """A task's conditions, all of which have to hold."""
+    return [when] if isinstance(when, str) else when or []
 
 
 def ansible(*arguments: str, cwd: Path = ROOT) -> str:
@@ -58,13 +72,13 @@ def ansible(*arguments: str, cwd: Path = ROOT) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", ["site", "verify", "bootstrap"])
+@pytest.mark.parametrize("name", ["site", "verify", "validate", "bootstrap"])
 def test_playbooks_are_playbooks(name: str):
     ansible("playbook", "--syntax-check", "-i", "localhost,", f"playbooks/{name}.yml")
 
 
 def test_ansible_doc_shows_the_plugins():
-    for kind, name in (("module", "converge"), ("filter", "with_required")):
+    for kind, name in (("module", "converge"), ("module", "validate"), ("filter", "with_required")):
         assert f"aiprov.core.{name}" in ansible("doc", "-t", kind, f"aiprov.core.{name}", "--json")
 
 

@@ -12,6 +12,8 @@ from aiprov import roles, settings
 from aiprov.faces import render, stale
 
 ROOT = Path(__file__).parents[2]
+NEEDED = {"kubernetes_version": "1.36.4"}
+"""Settings without a default."""
 
 
 def test_generated_files_are_fresh() -> None:
@@ -31,6 +33,8 @@ def test_ansible_takes_the_defaults(slug: str) -> None:
     options = yaml.safe_load(text)["argument_specs"]["main"]["options"]
     assert all(option["description"] for option in options.values())
     defaults = {n: option["default"] for n, option in options.items() if "default" in option}
+    needed = {n: NEEDED[n] for n, option in options.items() if option.get("required")}
+    defaults |= needed
     assert not ArgumentSpecValidator(options).validate(defaults).error_messages
     # What Ansible takes for the default is what the role does.
-    assert settings.from_mapping(slug, defaults) == settings.from_mapping(slug, {})
+    assert settings.from_mapping(slug, defaults) == settings.from_mapping(slug, needed)

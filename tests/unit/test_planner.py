@@ -6,6 +6,7 @@ from hashlib import sha256
 
 import pytest
 
+from aiprov.diff import wanted
 from aiprov.engines.simulate import simulate
 from aiprov.errors import HostError, UnsupportedError
 from aiprov.plan import NEWEST, Desired, HostPlan
@@ -15,13 +16,16 @@ from aiprov.resources import (
     AptRepository,
     Command,
     File,
+    KernelModule,
     Merge,
     Package,
     PathExists,
     Reboot,
+    Replaces,
     Resource,
     Secret,
     Service,
+    Succeeds,
     Sysctl,
     UpToDate,
 )
@@ -508,3 +512,84 @@ def test_a_version_of_the_branch_that_will_not_do_is_replaced_or_refused():
     only_old = {**FRESH, "Package[a]": package_state(None, "580.65.06-1")}
     with pytest.raises(HostError, match=r"offers version 580, 580\.95\.05 or newer"):
         planned([package], only_old)
+
+
+def test_a_command_tells_what_its_question_said():
+    asked = Command(name="c", argv=("c",), unless=Succeeds(argv=("q",)))
+    said = {"done": False, "said": ["a taint is missing", "the label zone is gone"]}
+    (change,) = planned([asked], {"Command[c]": said}).changes
+    assert change.reason == "a taint is missing (and 1 more)"
+    assert planned([asked], {"Command[c]": {"done": True}}).changes == ()
+
+
+@pytest.mark.parametrize(
+    ("there", "refused"), [(None, False), ("ours", False), ("another cluster's", True)]
+)
+def test_a_file_that_is_never_replaced(there: str | None, refused: bool):
+    key = File(path="/pki/ca.key", content=Secret("ours"), never_replaced="reset the host first")
+    state = {"File[/pki/ca.key]": {"type": "absent"}}
+    if there is not None:
+        digest = sha256(there.encode()).hexdigest()
+        state = {"File[/pki/ca.key]": {**wanted(key, {}), "sha256": digest}}
+    if not refused:
+        planned([key], state)
+        return
+    with pytest.raises(HostError) as caught:
+        planned([key], state)
+    assert "/pki/ca.key" in caught.value.message
+    assert caught.value.hint == "reset the host first"
+
+
+KUBELET = Package(
+    name="kubelet",
+    version="1.36",
+    replaces=Replaces(versions=("1.35", "1.36"), hint="upgrade minor by minor"),
+)
+
+
+@pytest.mark.parametrize(
+    ("installed", "refused"),
+    [
+        (None, False),
+        ("1.36.4-1.1", False),
+        ("1.35.9-1.1", False),
+        ("1.34.9-1.1", True),
+        ("1.3.5-1", True),
+        ("1.37.0-150500.1.1", True),
+    ],
+)
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_package_replaces_only_what_it_may(installed: str | None, refused: bool, waits: bool):
+    repository = AptRepository(name="k", uris=("https://k.invalid",), suites=("/",))
+    now = {"files": [], "fetched": False} if waits else wanted(repository, {})
+    state = {
+        **FRESH,
+        "AptRepository[k]": now,
+        "Package[kubelet]": package_state(installed, *([] if waits else ["1.36.4-1.1"])),
+    }
+    if not refused:
+        planned([repository, KUBELET], state)
+        return
+    with pytest.raises(HostError) as caught:
+        planned([repository, KUBELET], state)
+    for word in ("kubelet", str(installed), "1.36"):
+        assert word in caught.value.message
+    assert caught.value.hint == "upgrade minor by minor"
+
+
+def test_a_module_that_the_kernel_has_not_is_refused():
+    module = KernelModule(name="ip_vs")
+    missing = {"missing_from": "6.8.0-1-kvm", "remedy": "apt-get install it"}
+    state = {"KernelModule[ip_vs]": {"loaded": False, "at_boot": False, **missing}}
+    with pytest.raises(
+        HostError, match=r"kernel 6.8.0-1-kvm, which runs, has no module ip_vs"
+    ) as e:
+        planned([CONFIG, module], state)
+    assert e.value.hint == "apt-get install it"
+    built = KernelModule(name="ip_vs", out_of_tree=True)
+    assert "KernelModule[ip_vs]" in addresses(planned([built], state))
+    reboot = Reboot(name="b", unless=PathExists(path="/x"))
+    behind = planned([reboot, module], {**state, "Reboot[b]": {"needed": True}})
+    assert [item.address for item in behind.unknown] == ["KernelModule[ip_vs]"]
+    with pytest.raises(HostError):
+        planned([reboot, module], {**state, "Reboot[b]": {"needed": False}})

@@ -9,19 +9,19 @@ from datetime import UTC, datetime
 import click
 import pytest
 
-from aiprov import app, cli, history
+from aiprov import app, cli
 from aiprov.converge import Event, HostResult
-from aiprov.errors import ApplyError, HostError, UnreachableError, UsageError, VerificationError
+from aiprov.errors import ApplyError, HostError, UnreachableError, VerificationError
 from aiprov.outcome import Outcome
 from aiprov.plan import Desired, HostPlan
 from aiprov.planner import plan
-from aiprov.report.ansible import task_diff
+from aiprov.report.ansible import task_diff, task_result
 from aiprov.report.document import run_document
 from aiprov.report.html import html
 from aiprov.report.junit import junit
 from aiprov.report.progress import Bars
 from aiprov.report.text import facts_text, plan_text, summary_text
-from aiprov.resources import File, Package, Secret
+from aiprov.resources import Command, File, Package, Secret, Succeeds
 from aiprov.roles import Note
 from tests.unit.test_planner import CONFIG, SERVICE, file_state
 
@@ -121,6 +121,22 @@ def test_a_password_that_a_file_still_holds_is_not_shown():
     assert SECRET not in shown
 
 
+def test_what_a_question_said_is_in_every_form_of_a_plan():
+    asked = Command(name="c", argv=("join",), unless=Succeeds(argv=("q",)), stdin=Secret(SECRET))
+    said = ["a taint is missing", "label zone: a, wanted b"]
+    wanted = [Desired(role="r", resource=asked)]
+    made = plan("h", wanted, {"Command[c]": {"done": False, "said": said}})
+    result = HostResult(host="h", status="pending", plan=made)
+    whole = document(result)
+    forms = [plan_text(result), html(whole), junit(whole), str(task_diff(result))]
+    forms += [json.dumps(whole), "".join(task_result(result)["plan"]) + said[1]]
+    for form in forms:
+        assert "a taint is missing (and 1 more)" in form
+        assert "label zone: a, wanted b" in form
+        assert SECRET not in form
+    assert "        label zone: a, wanted b" in plan_text(result).splitlines()
+
+
 def test_bars_wait_until_nobody_is_asked_for_a_password():
     with Bars() as bars:
         assert not bars._progress.live.is_started
@@ -181,27 +197,6 @@ def test_an_interrupted_run_tells_what_it_left(tmp_path, monkeypatch, capsys):
     assert "left under way, run again to go on: web1" in said
 
 
-# ---------------------------------------------------------------- history
-
-
-def test_runs_are_kept_and_found(tmp_path):
-    path = tmp_path / "deep" / "history.sqlite3"
-    first = history.record(document(pending()), path)
-    second = history.record(document(failed()), path)
-    assert history.load(path=path)["run"] == second
-    assert history.load(first, path)["hosts"]["h"]["status"] == "pending"
-    assert [number for number, _, _ in history.runs(path)] == [second, first]
-    assert path.stat().st_mode & 0o777 == 0o600
-
-
-def test_a_missing_run_is_said(tmp_path):
-    with pytest.raises(UsageError, match="no run was recorded"):
-        history.load(path=tmp_path / "none.sqlite3")
-    history.record(document(pending()), tmp_path / "h")
-    with pytest.raises(UsageError, match="there is no run 7"):
-        history.load(7, tmp_path / "h")
-
-
 def test_a_history_that_cannot_be_written_does_not_hide_the_run(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("AIPROV_HISTORY", str(tmp_path / "file" / "h"))
@@ -211,13 +206,6 @@ def test_a_history_that_cannot_be_written_does_not_hide_the_run(tmp_path, monkey
     assert code == cli.PENDING
     assert "1 pending" in said.out
     assert "AIPROV_HISTORY" in said.err
-
-
-def test_a_history_that_cannot_be_written_is_said(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError) as caught:
-        history.record(document(pending()), tmp_path / "file" / "h")
-    assert "AIPROV_HISTORY" in (caught.value.hint or "")
 
 
 def test_notes_are_told_with_the_plan_and_warnings_with_the_run(capsys):

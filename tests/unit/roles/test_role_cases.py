@@ -6,7 +6,8 @@ gpus        NVIDIA's devices on its PCI bus: PCI id -> how many (switches have i
 adapters    other devices on its PCI bus: PCI id -> class
 vars        the role's settings
 roles       the settings of the host's other roles, by role
-cluster     the inventory's hosts: name -> address
+cluster     the inventory's hosts: name -> address, or its address, groups and variables; with
+            groups, the hosts of a Kubernetes cluster, which has its secrets
 resources   resources that are there: their address, and the fields that matter. ``owned`` is the
             part of a Merge's values; ``golden`` a file with the whole text, ``onto`` one with what
             is there before; ``secret`` a text that is never shown; ``lines`` are among the text's
@@ -21,6 +22,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ from pydantic import ValidationError
 
 from aiprov import roles
 from aiprov.catalog.gpus import is_switch
+from aiprov.cluster_secrets import LoadedSecrets, make
 from aiprov.engines.simulate import simulate
 from aiprov.errors import AiprovError, UnsupportedError
 from aiprov.merge import merged
@@ -37,7 +41,7 @@ from aiprov.plan import Desired
 from aiprov.planner import plan
 from aiprov.resources import Absent, Merge, Package, Resource, Secret, address
 from aiprov.roles import Cluster, ClusterHost, RoleVars
-from aiprov.survey.facts import Facts, PciDevice
+from aiprov.survey.facts import Facts, Interface, PciDevice
 from aiprov.united import united
 
 TESTS = Path(__file__).parents[2]
@@ -58,7 +62,10 @@ def host(name: str) -> Facts:
 
 def host_of(case: Mapping[str, Any]) -> Facts:
     """The host of a case, with its GPUs and adapters."""
-    found = replace(host(case["host"]), **{k: _tuples(v) for k, v in case.get("facts", {}).items()})
+    facts = {name: _tuples(value) for name, value in case.get("facts", {}).items()}
+    if "interfaces" in facts:
+        facts["interfaces"] = tuple(_interface(one) for one in facts["interfaces"])
+    found = replace(host(case["host"]), **facts)
     ids = [name for name, many in case.get("gpus", {}).items() for _ in range(many)]
     devices = tuple(nvidia_device(number, name) for number, name in enumerate(ids, 1))
     adapters = (
@@ -80,13 +87,34 @@ def nvidia_device(number: int, pci_id: str) -> PciDevice:
     )
 
 
+def _interface(values: Mapping[str, Any]) -> Interface:
+    return Interface(**{name: _tuples(value) for name, value in values.items()})
+
+
 def _tuples(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
 def cluster_of(case: Mapping[str, Any]) -> Cluster:
-    hosts = case.get("cluster", {}).items()
-    return Cluster(hosts={name: ClusterHost(name=name, address=where) for name, where in hosts})
+    given = case.get("cluster", {}).items()
+    hosts = {
+        name: ClusterHost(name=name, **(one if isinstance(one, dict) else {"address": one}))
+        for name, one in given
+    }
+    groups: dict[str, list[str]] = {}
+    for host in hosts.values():
+        for group in host.groups:
+            groups.setdefault(group, []).append(host.name)
+    return Cluster(hosts=hosts, groups=groups, secrets=cluster_secrets if groups else None)
+
+
+@cache
+def cluster_secrets() -> LoadedSecrets:
+    """One cluster's secrets for all cases: keys take their time, and texts have to be the same."""
+    now = datetime(2026, 11, 21, tzinfo=UTC)
+    token, key = Secret("abcdef.0123456789abcdef"), Secret(f"{'A' * 43}=")
+    secrets = replace(make(now), bootstrap_token=token, encryption_key=key)
+    return LoadedSecrets(secrets=secrets, now=now)
 
 
 def settings_of(slug: str, case: Mapping[str, Any]) -> dict[str, RoleVars]:
@@ -120,9 +148,10 @@ def test_case(path: Path):
         assert case["error"] in refused.value.message
         assert case["hint"] in (refused.value.hint or "")
     elif "skip" in case:
-        role = roles.load(slug)
-        reason = role.unsuitable(role.Vars(**case.get("vars", {})), host_of(case))
-        assert reason == case["skip"]
+        role, facts = roles.load(slug), host_of(case)
+        settings = role.Vars(**case.get("vars", {}))
+        outside = roles.outside(slug, settings, facts, cluster_of(case))
+        assert (role.unsuitable(settings, facts) or outside) == case["skip"]
     else:
         check_resources(path, case, wanted(slug, case))
 

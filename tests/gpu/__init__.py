@@ -1,0 +1,1 @@
+"""What only a GPU can show. Run with a Python that has PyTorch: ``python -m tests.gpu``."""
