@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ from aiprov.errors import ApplyError, HostError, UnreachableError, VerificationE
 from aiprov.outcome import HINT, Engine, Outcome
 from aiprov.plan import Change, HostPlan
 from aiprov.planner import plan as make_plan
-from aiprov.resources import HostState, Reboot, Resource, State
+from aiprov.resources import Command, HostState, Reboot, Resource, State, Succeeds
 from aiprov.shown import without_passwords
 from aiprov.survey import Session
 from aiprov.survey.facts import Facts
@@ -27,6 +27,9 @@ from aiprov.wanted import Wanted
 
 MAX_STAGES = 16
 """More stages than this means that a role's resources never come to rest."""
+
+UNTOLD_PAUSE_S = 3.0
+"""Between two surveys of a host of which something could not be told."""
 
 Step = Literal[
     "begin", "interrupted", "connect", "survey", "plan", "change", "rollback", "verify", "end"
@@ -117,6 +120,7 @@ class Convergence:
     engine: Engine | None
     listener: Callable[[Event], None]
     stopping: Callable[[], bool] = lambda: False
+    pause: Callable[[float], None] = time.sleep
     facts: Facts | None = None
     first_plan: HostPlan | None = None
     outcomes: list[Outcome] = field(default_factory=list)
@@ -201,16 +205,28 @@ class Convergence:
             self.api.close()
             self.facts = None
         self._tell("verify")
-        plan, state = self._plan()
-        for change in applied.changes:
-            now = state.get(change.address)
-            if now is not None and not holds(change.after, now):
+        began = time.monotonic()
+        while True:
+            plan, state = self._plan()
+            wrong = list(_not_so(applied.changes, state))
+            if not wrong:
+                return plan
+            # What is certain is told at once; what nobody can tell may be told in a moment.
+            change, now = min(wrong, key=lambda one: bool(one[1].get("untold")))
+            over = time.monotonic() - began >= _patience_s(change)
+            if not now.get("untold") or over or self.stopping():
                 raise self._not_as_planned(change, now)
-        return plan
+            self.pause(UNTOLD_PAUSE_S)
 
     def _not_as_planned(self, change: Change, now: State) -> VerificationError:
         if now.get("said"):  # by a command's own question
             said = "\n".join(map(str, now["said"]))
+            if now.get("untold"):
+                return VerificationError(
+                    f"{self.host}: {change.address} was applied, and there is no telling whether "
+                    f"it is so:\n{said}",
+                    hint="see why whoever is asked does not answer, and run it again",
+                )
             return VerificationError(
                 f"{self.host}: {change.address} was applied, but the host still says:\n{said}",
                 hint="the command ended well and its question does not agree: see what it says",
@@ -312,6 +328,25 @@ class Convergence:
                 text=text,
             )
         )
+
+
+def _not_so(changes: Sequence[Change], state: HostState) -> Iterator[tuple[Change, State]]:
+    """Changes that were made and are not so, with what is."""
+    for change in changes:
+        now = state.get(change.address)
+        if now is not None and not holds(change.after, now):
+            yield change, now
+
+
+def _patience_s(change: Change) -> float:
+    """For how long a change's own question may find nobody who answers it."""
+    match change.resource:
+        case (
+            Command(unless=Succeeds(patience_s=seconds))
+            | Reboot(unless=Succeeds(patience_s=seconds))
+        ):
+            return seconds
+    return 0
 
 
 def _defect(host: str, defect: Exception) -> HostError:

@@ -155,7 +155,8 @@ def reason(resource: Resource, before: State, after: State) -> str:
         case Service():
             return _service_reason(before, keys)
         case Command() | Reboot() if before.get("said"):
-            return summary_of(before["said"])
+            told = summary_of(before["said"])
+            return f"there is no telling: {told}" if before.get("untold") else told
         case Command():
             return "has not been done"
         case Reboot():

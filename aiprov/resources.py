@@ -66,15 +66,24 @@ class Merge:
 # ---------------------------------------------------------------- questions a host can answer
 
 
+NO_TELLING = 2
+"""How a program that answers questions ends where it could not find out."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Succeeds:
     """True when the command exits 0. The command must only read.
 
     Where it does not, a line on its standard output for each thing that differs: that is what is
     shown as the reason of the change (20 lines at most).
+
+    ``patience_s``: where the answer is not the host's own to give, an exit status of ``NO_TELLING``
+    is no answer, with why on standard error. Once the command has run, the question is then put
+    again until somebody answers, for so many seconds. 0: that exit status is a no like any other.
     """
 
     argv: Argv
+    patience_s: float = 0
 
 
 @dataclass(frozen=True, kw_only=True)

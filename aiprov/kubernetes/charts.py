@@ -92,13 +92,15 @@ def resources(
     *,
     secrets: tuple[Secret, ...] = (),
     waits_for: tuple[str, ...] = (),
+    patience_s: float = 0,
 ) -> list[Resource]:
     """The document, the program, and the command that installs what is wanted.
 
     Without charts (``helm`` may be None then) the releases that aiprov once installed go.
     ``proxy``: variables of the environment for downloads. ``secrets``: what of the charts' values
     is shown to nobody; the document is not shown then. ``waits_for``: addresses of what comes
-    before, such as the command by which the host is in the cluster.
+    before, such as the command by which the host is in the cluster. ``patience_s``: how long an API
+    that does not answer is asked again whether all is as wanted.
     """
     program, text = programs.path(PROGRAM), recipe(charts, helm)
     content = Secret(text, parts=secrets) if secrets else text
@@ -111,7 +113,7 @@ def resources(
         Command(
             name="charts",
             argv=(program, "install", RECIPE, "--environment", PROXY),
-            unless=Succeeds(argv=(program, "installed", RECIPE)),
+            unless=Succeeds(argv=(program, "installed", RECIPE), patience_s=patience_s),
             waits_for=(f"File[{program}]", f"File[{RECIPE}]", *waits_for),
         ),
     ]

@@ -12,6 +12,7 @@ Exit status 2 is a failure: message and hint on standard error. To be run as roo
 """
 
 import argparse
+import fcntl
 import ipaddress
 import json
 import os
@@ -20,7 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, Dict, Iterator, List, Set
+from contextlib import contextmanager
+from typing import Any, Dict, Iterable, Iterator, List, Set
 
 ROOT = os.environ.get("AIPROV_TEST_ROOT", "/")
 """Another root, for tests only."""
@@ -32,6 +34,7 @@ PROTOCOL = "242"
 
 CHAIN = "AIPROV-PODS"
 BRIDGE = "cni0"
+IPTABLES = {4: "iptables", 6: "ip6tables"}
 STALE_S = 120.0
 """``kube-nodes`` has it made so every 30 s: a state older than this is nobody's any more."""
 
@@ -70,6 +73,18 @@ def write(path: str, text: str) -> None:
         raise
 
 
+@contextmanager
+def alone() -> "Iterator[None]":
+    """Nothing is looked at while it is changed: what is half-done differs from what is wanted."""
+    os.makedirs(os.path.dirname(at(STATE)), exist_ok=True)
+    folder = os.open(os.path.dirname(at(STATE)), os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
 def read(path: str) -> str:
     """A file's text; empty where there is none."""
     try:
@@ -91,11 +106,10 @@ def run(*argv: str, given: str = "") -> str:
             check=False,
         )
     except FileNotFoundError:
-        hint = f"install the package that has {argv[0]}"
-        raise TroubleError(f"{argv[0]} is not installed", hint) from None
+        raise TroubleError(f"{argv[0]} is not installed", "install its package") from None
     except subprocess.TimeoutExpired:
-        hint = "the kernel's log may say why"
-        raise TroubleError(f"{' '.join(argv)} did not end within 30 s", hint) from None
+        why = f"{' '.join(argv)} did not end within 30 s"
+        raise TroubleError(why, "the kernel's log may say why") from None
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip()
         raise TroubleError(f"{' '.join(argv)}: {said}", "see the line above")
@@ -130,9 +144,7 @@ class Wanted:
             version = ipaddress.ip_network(cidr).version
             if version not in families:
                 continue
-            vias = [
-                via for via in node["addresses"] if ipaddress.ip_address(via).version == version
-            ]
+            vias = of_family(version, node["addresses"])
             if not vias:
                 self.problems.append(f"node {name} has no IPv{version} address to reach {cidr} by")
                 continue
@@ -173,9 +185,8 @@ def interfaces() -> List[Any]:
 
 
 def networks(link: Dict[str, Any]) -> "Iterator[Any]":
-    for item in link.get("addr_info", []):
-        if "local" in item:
-            yield ipaddress.ip_interface("{}/{}".format(item["local"], item["prefixlen"]))
+    items = (item for item in link.get("addr_info", []) if "local" in item)
+    return (ipaddress.ip_interface("{local}/{prefixlen}".format(**item)) for item in items)
 
 
 def uplink_mtu(addresses: List[str], links: List[Any]) -> int:
@@ -215,38 +226,33 @@ def set_routes(version: int, wanted: Dict[str, str]) -> None:
     present = routes(version)
     lines = [f"route del {old} proto {PROTOCOL}" for old in present if old not in wanted]
     lines += [
-        f"route replace {network} via {via} proto {PROTOCOL}"
-        for network, via in wanted.items()
-        if present.get(network) != via
+        f"route replace {network} via {wanted[network]} proto {PROTOCOL}"
+        for network in of_family(version, wanted)
+        if present.get(network) != wanted[network]
     ]
     if lines:
         print("\n".join(lines))
         run("ip", f"-{version}", "-force", "-batch", "-", given="\n".join(lines) + "\n")
 
 
-def of_family(version: int, wanted: Dict[str, str]) -> Dict[str, str]:
-    return {net: via for net, via in wanted.items() if ipaddress.ip_network(net).version == version}
+def of_family(version: int, networks: "Iterable[str]") -> List[str]:
+    return [network for network in networks if ipaddress.ip_network(network).version == version]
 
 
 def nat_rules(pods: List[str], version: int) -> List[str]:
     """The chain that hides pods behind the node, but from other pods and from multicast."""
-    own = [network for network in pods if ipaddress.ip_network(network).version == version]
-    kept = [*own, "224.0.0.0/4" if version == 4 else "ff00::/8"]
+    kept = [*of_family(version, pods), "224.0.0.0/4" if version == 4 else "ff00::/8"]
     returns = [f"-A {CHAIN} -d {network} -j RETURN" for network in kept]
     return [f"-N {CHAIN}", *returns, f"-A {CHAIN} -j MASQUERADE --random-fully"]
 
 
 def nat_jumps(pods: List[str], version: int) -> List[str]:
-    return [
-        f"-A POSTROUTING -s {network} -j {CHAIN}"
-        for network in pods
-        if ipaddress.ip_network(network).version == version
-    ]
+    return [f"-A POSTROUTING -s {network} -j {CHAIN}" for network in of_family(version, pods)]
 
 
 def nat_table(version: int) -> List[str]:
     """Our lines of the kernel's NAT table."""
-    lines = run(iptables(version), "-w", "5", "-t", "nat", "-S").splitlines()
+    lines = run(IPTABLES[version], "-w", "5", "-t", "nat", "-S").splitlines()
     return [line for line in lines if line.split()[1] == CHAIN or line.endswith(f"-j {CHAIN}")]
 
 
@@ -270,17 +276,12 @@ def unset_nat(version: int) -> None:
 
 
 def nat_undone(version: int) -> List[str]:
-    """What takes the jumps to our chain away."""
     return ["-D" + line[2:] for line in nat_table(version) if line.startswith("-A POSTROUTING")]
 
 
 def restore(version: int, lines: List[str]) -> None:
     text = "\n".join(["*nat", *lines, "COMMIT", ""])
-    run(iptables(version) + "-restore", "-w", "5", "--noflush", given=text)
-
-
-def iptables(version: int) -> str:
-    return "iptables" if version == 4 else "ip6tables"
+    run(IPTABLES[version] + "-restore", "-w", "5", "--noflush", given=text)
 
 
 # ---------------------------------------------------------------- verbs
@@ -307,7 +308,7 @@ def apply() -> int:
                 set_nat(pods, version)
                 if known["complete"]:  # else routes of nodes that are not known yet would go
                     state.update(routes=wanted.routes)
-                    set_routes(version, of_family(version, wanted.routes))
+                    set_routes(version, wanted.routes)
             if wanted.config and read(CONFIG) != wanted.config:
                 write(CONFIG, wanted.config)
                 print(f"{CONFIG} is written")
@@ -322,15 +323,13 @@ def apply() -> int:
 
 def last_state() -> Dict[str, Any]:
     """What the last `apply` wrote; nothing where none did since the host is up."""
-    found = json.loads(read(STATE) or "{}")
-    return found if isinstance(found, dict) else {}
+    return dict(json.loads(read(STATE) or "{}"))
 
 
 def differences() -> "Iterator[str]":
     """What is not as it should be."""
     state = last_state()
-    age = time.monotonic() - float(state.get("written", 0))
-    if not state or age > STALE_S:
+    if not state or time.monotonic() - float(state["written"]) > STALE_S:
         yield "kube-nodes does not run: see journalctl -u aiprov-kube-routes"
         return
     yield from state["problems"]
@@ -338,8 +337,8 @@ def differences() -> "Iterator[str]":
         yield f"{CONFIG} is not what this node's pod network needs"
     for version in sorted(versions(state["pods"])):
         present = routes(version)
-        wanted = present if state["routes"] is None else of_family(version, state["routes"])
-        for network in sorted({*wanted, *present}):
+        wanted = present if state["routes"] is None else state["routes"]
+        for network in sorted({*of_family(version, wanted), *present}):
             if wanted.get(network) != present.get(network):
                 yield (
                     f"route to {network} is via {present.get(network, 'nothing')}, not "
@@ -358,7 +357,8 @@ def check() -> int:
 def wait(seconds: float) -> int:
     until = time.monotonic() + seconds
     while True:
-        found = list(differences())
+        with alone():
+            found = list(differences())
         if not found:
             return 0
         if time.monotonic() >= until:
@@ -370,7 +370,7 @@ def remove() -> int:
     """Take away all that was made here; what is not there is left out."""
     for version in (4, 6):
         set_routes(version, {})
-        if shutil.which(iptables(version)):
+        if shutil.which(IPTABLES[version]):
             unset_nat(version)
     if any(link.get("ifname") == BRIDGE for link in json.loads(run("ip", "-j", "link") or "[]")):
         run("ip", "link", "delete", BRIDGE)
@@ -381,15 +381,16 @@ def remove() -> int:
 
 
 def main(arguments: List[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="kube-routes", description=(__doc__ or "").split("\n", 1)[0]
-    )
+    parser = argparse.ArgumentParser(prog="kube-routes", description=__doc__)
     parser.add_argument("verb", choices=("apply", "check", "wait", "remove"))
     parser.add_argument("--timeout", type=float, default=120, metavar="SECONDS")
     given = parser.parse_args(arguments)
     verbs = {"apply": apply, "check": check, "remove": remove}
     try:
-        return wait(given.timeout) if given.verb == "wait" else verbs[given.verb]()
+        if given.verb == "wait":
+            return wait(given.timeout)
+        with alone():
+            return verbs[given.verb]()
     except TroubleError as trouble:
         sys.stderr.write(f"{trouble}\nhint: {trouble.hint}\n")
         return 2

@@ -30,6 +30,9 @@ ROLES = {
 }
 
 
+_FATAL = re.compile(r"^fatal: \[(\S+)\].*? => (\{.*\})$", re.M)
+
+
 @dataclass(frozen=True)
 class Said:
     """What a command said, and its exit code."""
@@ -37,6 +40,14 @@ class Said:
     code: int
     out: str
     err: str
+
+    def __repr__(self) -> str:
+        """Short, so that a failed assertion ends with why: what failed in a play, or the end."""
+        failed = [
+            f"{host}: {json.loads(task).get('msg')}" for host, task in _FATAL.findall(self.out)
+        ]
+        said = failed or [*self.out.splitlines()[-5:], *self.err.splitlines()[-10:]]
+        return "\n".join([f"exit code {self.code}", *said])
 
     @property
     def document(self) -> dict[str, Any]:

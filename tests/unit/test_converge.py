@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -11,7 +12,17 @@ from aiprov.engines.simulate import SimulateEngine
 from aiprov.errors import UnreachableError
 from aiprov.outcome import Outcome
 from aiprov.plan import Change, Desired
-from aiprov.resources import File, Merge, Package, Resource, Service
+from aiprov.resources import (
+    Command,
+    File,
+    HostState,
+    Merge,
+    Package,
+    Resource,
+    Service,
+    State,
+    Succeeds,
+)
 from aiprov.wanted import Wanted
 from tests.unit.test_planner import CONFIG, FRESH, RUNNING, SERVICE, file_state
 
@@ -38,6 +49,7 @@ def run(
     connect=Quiet,
     plan_only=False,
     stopping=lambda: False,
+    pause=time.sleep,
 ) -> tuple[HostResult, list[Event]]:
     events: list[Event] = []
     api = HostApi(
@@ -53,6 +65,7 @@ def run(
         engine=None if plan_only else engine,
         listener=events.append,
         stopping=stopping,
+        pause=pause,
     )
     return made.run(), events
 
@@ -126,6 +139,63 @@ def test_what_was_applied_but_is_not_so_is_a_failure():
     assert "was applied, but" in result.error.message
 
 
+# ---------------------------------------------------------------- questions that nobody answers
+
+NO: State = {"done": False, "said": ["node cp1 is not there"]}
+UNTOLD: State = {"done": False, "said": ["10.0.0.1:6443: timed out"], "untold": True}
+DONE: State = {"done": True}
+
+
+def asked(*answers: State, patience_s: float = 60, other: State | None = None):
+    """A command whose question has these answers, one a survey; the last stays."""
+    question = Succeeds(argv=("applied",), patience_s=patience_s)
+    left = iter(answers)
+    now = [NO]
+
+    def look() -> HostState:
+        now[0] = next(left, now[0])
+        return {"Command[add-on]": now[0], "Command[else]": other or DONE}
+
+    commands = [Command(name=name, argv=("x",), unless=question) for name in ("add-on", "else")]
+    waited: list[float] = []
+    result, _ = run(commands, Blind({}), look=look, pause=waited.append)
+    return result, len(waited)
+
+
+class Blind(SimulateEngine):
+    """Says that all is done, and remembers nothing."""
+
+    def apply(self, changes, listener):
+        return [Outcome(change=change, status="done") for change in changes]
+
+
+def test_whoever_is_away_for_a_moment_is_asked_again():
+    result, waited = asked(NO, UNTOLD, UNTOLD, DONE)
+    assert (result.status, waited) == ("changed", 2)
+    assert result.changed == 1
+
+
+def test_whoever_stays_away_is_told():
+    result, waited = asked(NO, UNTOLD, patience_s=0.05)
+    assert result.status == "failed"
+    assert waited > 0
+    assert result.error is not None
+    assert result.error.exit_code == 3
+    assert "there is no telling whether it is so:\n10.0.0.1:6443: timed out" in str(result.error)
+
+
+def test_a_plain_no_is_not_waited_for():
+    result, waited = asked(NO)
+    assert (result.status, waited) == ("failed", 0)
+    assert "still says:\nnode cp1 is not there" in str(result.error)
+
+
+def test_what_is_certain_is_told_at_once():
+    result, waited = asked(NO, UNTOLD, other=NO)
+    assert (result.status, waited) == ("failed", 0)
+    assert "Command[else] was applied, but the host still says" in str(result.error)
+
+
 def test_resources_that_undo_each_other_come_to_an_end():
     flips = iter(range(100))
 
@@ -133,10 +203,6 @@ def test_resources_that_undo_each_other_come_to_an_end():
         text = "new\n" if next(flips) % 2 else "old\n"
         digest = sha256(text.encode()).hexdigest()
         return {"File[/etc/x.conf]": {**file_state(text), "sha256": digest}}
-
-    class Blind(SimulateEngine):
-        def apply(self, changes, listener):
-            return [Outcome(change=change, status="done") for change in changes]
 
     other = File(path="/etc/y", content="y")
     result, _ = run([CONFIG, other], Blind({}), look=restless)

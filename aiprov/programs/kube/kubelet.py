@@ -29,7 +29,14 @@ def configure(node: Node, api: Api, changed: List[str]) -> None:
 def wait_until_published(node: Node, api: Api) -> None:
     """The first control plane gives the cluster its configuration, which the others wait for."""
     what = "the first control plane to give the cluster the kubelets' configuration"
-    if not wait(lambda: settings.is_published(node, api), what, node.wait_s):
+
+    def published() -> bool:
+        try:
+            return settings.is_published(node, api)
+        except RefusedError:
+            return False  # no API server says
+
+    if not wait(published, what, node.wait_s):
         raise RefusedError(
             f"the kubelets' configuration in the cluster is not the wanted one after "
             f"{node.wait_s:g} s",

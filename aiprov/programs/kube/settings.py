@@ -109,12 +109,12 @@ def kubelet_config(node: Node) -> str:
 
 
 def is_published(node: Node, api: Api) -> bool:
-    """Whether the cluster has the kubelets' configuration that this node is to take."""
+    """Whether the cluster has the kubelets' configuration that this node is to take.
+
+    Raises ``RefusedError`` where no API server says.
+    """
     wanted = str(node.more.get("kubelet_digest") or "")
-    try:
-        status, found = api.ask(kubelet_config(node))
-    except UnansweredError:
-        return False
+    status, found = api.answer(kubelet_config(node))
     noted = (found.get("metadata", {}).get("annotations") or {}).get(DIGEST)
     return not wanted or (status == 200 and noted == wanted)
 

@@ -45,12 +45,12 @@ def resources(vars: Vars, host: Facts, parts: Parts, joined: str) -> list[Resour
     fetched = network.fetched(net, host)
     found: list[Resource] = [Directory(path=MANIFESTS, mode=0o700), *fetched]
     if fetched:
-        found.append(_applied("network", network.MANIFEST, joined, network.FETCHED))
+        found.append(_applied(vars, "network", network.MANIFEST, joined, network.FETCHED))
     elif objects := network.manifests(net):
-        found += _addon("10-network", objects, joined)
-    found += _addon(f"20-{gpu.ADDON}", _gpus(vars, parts), joined)
+        found += _addon(vars, "10-network", objects, joined)
+    found += _addon(vars, f"20-{gpu.ADDON}", _gpus(vars, parts), joined)
     for name, given in sorted(vars.kubernetes_manifests.items()):
-        found += _addon(f"50-{name}", given, joined)
+        found += _addon(vars, f"50-{name}", given, joined)
     return found + _charts(vars, host, parts, net, joined)
 
 
@@ -75,6 +75,7 @@ def _charts(vars: Vars, host: Facts, parts: Parts, net: NetworkSpec, joined: str
         net.proxy,
         secrets=everything_of(given) if wanted else (),
         waits_for=(joined,),
+        patience_s=vars.kubernetes_wait_s,
     )
 
 
@@ -87,11 +88,11 @@ def _helm(vars: Vars, host: Facts) -> charts.Helm:
     )
 
 
-def _addon(name: str, objects: Sequence[dict[str, Any]], joined: str) -> list[Resource]:
+def _addon(vars: Vars, name: str, objects: Sequence[dict[str, Any]], joined: str) -> list[Resource]:
     path = f"{MANIFESTS}/{name}.yaml"
     return [
         File(path=path, content=_content(objects), mode=0o600),
-        _applied(name.partition("-")[2], path, joined, f"File[{path}]"),
+        _applied(vars, name.partition("-")[2], path, joined, f"File[{path}]"),
     ]
 
 
@@ -101,13 +102,13 @@ def _content(objects: Sequence[dict[str, Any]]) -> str | Secret:
     return Secret(text, parts=secrets) if secrets else text
 
 
-def _applied(name: str, path: str, joined: str, before: str) -> Command:
+def _applied(vars: Vars, name: str, path: str, joined: str, before: str) -> Command:
     """The objects of a file are in the cluster as it says."""
-    program = programs.path(ADMIN)
+    program, patience = programs.path(ADMIN), vars.kubernetes_wait_s
     return Command(
         name=f"add-on {name}",
-        argv=(program, "apply", path),
-        unless=Succeeds(argv=(program, "applied", path)),
+        argv=(program, "apply", path, "--timeout", str(patience)),
+        unless=Succeeds(argv=(program, "applied", path), patience_s=patience),
         after=(before,),
         waits_for=(joined,),
     )

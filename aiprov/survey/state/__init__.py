@@ -21,7 +21,8 @@ Service          exists: bool, enabled: bool, running: bool, masked: bool,
                  reload_needed: bool (systemd's NeedDaemonReload)
 User             exists: bool, uid, group, groups: [str], home, shell
 Group            exists: bool, gid
-Command          done: bool, said: [lines of what differs, where the question says no and so]
+Command          done: bool, said: [lines of what differs, where the question says no and so];
+                 untold: True where there was no answer yet, and one is to be waited for
 Reboot           needed: bool, said: as above
 
 Two entries are there beside the resources' own: ``PackageLists`` (age_s: int | None, ``None`` when

@@ -7,6 +7,7 @@ from typing import Any, assert_never
 
 from aiprov.errors import SurveyError
 from aiprov.resources import (
+    NO_TELLING,
     BootedWith,
     Command,
     Group,
@@ -42,12 +43,16 @@ def ask(resource: Command | Reboot, asks: Asks) -> None:
 def state(facts: Facts, resource: Command | Reboot, answer: Mapping[str, Any], key: str) -> State:
     """Whether the answer is yes, under ``key``; where it is no, what was said of that.
 
-    Raises ``SurveyError`` when there is no answer.
+    Raises ``SurveyError`` when there is no answer, and none is to be waited for.
     """
+    if not isinstance(resource.unless, Succeeds):
+        return {key: holds(facts, resource, answer)}
+    rc, out, err = answer["commands"][address(resource)]
+    if resource.unless.patience_s and rc in (None, NO_TELLING):
+        said = lines_of(err) or ["it did not end in time" if rc is None else "it does not say why"]
+        return {key: False, "said": said, "untold": True}
     yes = holds(facts, resource, answer)
-    if yes or not isinstance(resource.unless, Succeeds):
-        return {key: yes}
-    said = lines_of(answer["commands"][address(resource)][1])
+    said = [] if yes else lines_of(out)
     return {key: yes, "said": said} if said else {key: yes}
 
 

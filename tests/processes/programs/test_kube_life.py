@@ -373,6 +373,13 @@ def test_without_an_api_server_only_the_host_is_looked_at(worker):
     worker.is_so("configured")
 
 
+def test_an_api_that_fails_while_it_is_asked_is_no_drift(first):
+    """etcd loses its leader between two questions, as it does while a member joins."""
+    path = "/api/v1/namespaces/kube-system/configmaps/kubelet-config"
+    first.cluster.host.objects.broken[path] = 500
+    first.is_so("configured")
+
+
 # ---------------------------------------------------------------- versions
 
 FLAGS = "--etcd-upgrade=true --ignore-preflight-errors=CreateJob"

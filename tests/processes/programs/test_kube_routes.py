@@ -5,9 +5,11 @@ On a real kernel: tests/lab/test_kube_network.py.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +219,22 @@ def test_an_api_that_is_away_changes_nothing(host: Host):
     host.apply()
     assert host.apply(trouble="the API does not answer: refused") == ""
     assert host.run("check") == (0, "")
+
+
+def test_what_is_half_changed_is_not_looked_at(host: Host):
+    """Routes are laid before they are written down: in between, they differ."""
+    host.apply()
+    whole = host.state["routes"]
+    folder = os.open(host.folder / "run/aiprov", os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    host.change(routes={"-4": {}, "-6": {}})
+    with ThreadPoolExecutor() as threads:
+        asked = threads.submit(host.run, "check")
+        with pytest.raises(TimeoutError):
+            asked.result(timeout=0.5)
+        host.change(routes=whole)
+        os.close(folder)
+        assert asked.result(timeout=30) == (0, "")
 
 
 def test_a_node_that_is_not_reached_at_all_is_told(host: Host):

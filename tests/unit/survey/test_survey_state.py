@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aiprov.diff import reason
 from aiprov.errors import SurveyError
 from aiprov.plain_files import sysctl_file
 from aiprov.resources import (
@@ -311,6 +312,31 @@ def test_what_a_question_says_is_what_differs(kind: type[Command] | type[Reboot]
     ]
     assert said(1, "") is None
     assert said(0, "all is well") is None
+
+
+@pytest.mark.parametrize(
+    ("rc", "err", "said"),
+    [
+        (2, "kube-admin: 10.0.0.1:6443: timed out\nhint: see readyz\n", "timed out"),
+        (2, "", "it does not say why"),
+        (None, "", "it did not end in time"),
+    ],
+)
+def test_a_question_that_cannot_be_answered_is_no_answer(
+    rc: int | None, err: str, said: str
+) -> None:
+    waits = Command(name="c", argv=("x",), unless=Succeeds(argv=("y",), patience_s=60))
+    state = one(waits, commands={"Command[c]": [rc, "noise", err]})
+    assert (state["done"], state["untold"]) == (False, True)
+    assert said in state["said"][0]
+    assert reason(waits, state, {"done": True}).startswith("there is no telling: ")
+
+
+@pytest.mark.parametrize("rc", [1, 127])
+def test_a_plain_no_is_one_whatever_is_on_standard_error(rc: int) -> None:
+    waits = Command(name="c", argv=("x",), unless=Succeeds(argv=("y",), patience_s=60))
+    state = one(waits, commands={"Command[c]": [rc, "no such node\n", "noise"]})
+    assert state == {"done": False, "said": ["no such node"]}
 
 
 @pytest.mark.parametrize(
