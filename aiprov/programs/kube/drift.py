@@ -102,8 +102,14 @@ class Server:
         path = f"{self.path(found)}?dryRun=All&fieldManager=aiprov&force=true"
         status, made = self.ask("PATCH", path, found)
         if status not in (200, 201):
-            raise Unanswered(f"{status}: {made.get('message')}")
+            why = "what it says may hold the secret" if is_secret(found) else made.get("message")
+            raise Unanswered(f"{status}: {why}")
         return made
+
+
+def is_secret(found: Any) -> bool:
+    """Whether there is a Secret anywhere in an object."""
+    return SECRET.search(json.dumps(found)) is not None
 
 
 def differences(server: Server, found: Object) -> List[str]:
@@ -112,8 +118,7 @@ def differences(server: Server, found: Object) -> List[str]:
         now = server.now(found)
         if now is None:
             return ["is not there"]
-        secret = SECRET.search(json.dumps([now, found])) is not None
-        return list(unlike(now, server.then(found), secret))
+        return list(unlike(now, server.then(found), is_secret([now, found])))
     except Unanswered as error:
         if error.missing:
             return [str(error)]

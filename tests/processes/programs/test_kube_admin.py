@@ -207,6 +207,16 @@ def test_a_secrets_value_is_never_told(plane: Plane) -> None:
     assert asked.stdout == "Secret kube-system/key: data.password is another one\n"
 
 
+def test_nor_by_what_the_api_says_of_it(plane: Plane) -> None:
+    secret = thing("Secret", "key", "kube-system", data={"password": "aGVsbG8="})
+    plane.run("apply", plane.manifest("1-x.yaml", secret))
+    plane.change(refuses={"PATCH": 'data.password: Invalid value: "aGVsbG8="'})
+    asked = plane.run("applied", plane.manifest("1-x.yaml", secret))
+    assert asked.returncode == 2
+    assert "Secret key: 500: what it says may hold the secret" in asked.stderr
+    assert "aGVsbG8=" not in asked.stdout + asked.stderr
+
+
 WITHIN: dict[str, str] = {
     "yaml": "kind: Secret\nstringData: {password: %s}\n",
     "json": '{"kind": "Secret", "stringData": {"password": "%s"}}',
