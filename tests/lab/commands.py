@@ -43,15 +43,21 @@ class Said:
 
     def __repr__(self) -> str:
         """Short, so that a failed assertion ends with why: what failed in a play, or the end."""
-        failed = [
-            f"{host}: {json.loads(task).get('msg')}" for host, task in _FATAL.findall(self.out)
-        ]
+        failed = [f"{host}: {_why(task)}" for host, task in _FATAL.findall(self.out)]
         said = failed or [*self.out.splitlines()[-5:], *self.err.splitlines()[-10:]]
         return "\n".join([f"exit code {self.code}", *said])
 
     @property
     def document(self) -> dict[str, Any]:
         return json.loads(self.out)
+
+
+def _why(task: str) -> str:
+    """What a failed task of a play says of it; all of it where it is no JSON."""
+    try:
+        return str(json.loads(task).get("msg"))
+    except ValueError:
+        return task
 
 
 class Running:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,15 @@ from typing import Any
 
 import yaml
 
+from aiprov.errors import LabError
 from aiprov.lab import Lab
 from aiprov.lab.machine import until
 from tests.lab.commands import Running, Said, Site, left_behind, site
 
 ADMIN = "/etc/kubernetes/admin.conf"
 BUSYBOX = "registry.lab/busybox:1"
+NOBODY_ANSWERS = (LabError, subprocess.TimeoutExpired)
+"""What a question on a host raises that was refused there, or did not end."""
 ROLES: dict[str, Any] = {"aiprov_roles": ["kubernetes"], "kubernetes_network": "bridge"}
 
 
@@ -84,7 +88,7 @@ class Cluster:
 
     def kubectl(self, *argv: str, on: str = "cp1", stdin: str = "") -> str:
         """What kubectl says as the cluster's administrator."""
-        command = ("kubectl", "--kubeconfig", ADMIN, *argv)
+        command = ("kubectl", "--kubeconfig", ADMIN, "--request-timeout=10s", *argv)
         return self.lab.run(on, command, stdin=stdin.encode()).stdout.decode().strip()
 
     def asked(self, *argv: str, on: str = "cp1") -> Any:
@@ -101,7 +105,7 @@ class Cluster:
     def ready(self, *names: str, on: str = "cp1") -> None:
         """Wait until these are the cluster's nodes, and all are ready."""
         wanted = dict.fromkeys(names, True)
-        until(lambda: self.nodes(on) == wanted, f"nodes {names} are ready", timeout=120, every=1)
+        waited(lambda: self.nodes(on) == wanted, f"nodes {names} are ready", timeout=300)
 
     def well(self) -> Said:
         """Wait until the cluster's own status has nothing to say; what it said."""
@@ -111,7 +115,7 @@ class Cluster:
             told.append(self.aiprov("cluster status"))
             return told[-1].code == 0
 
-        until(quiet, "the cluster is well", timeout=120, every=3)
+        until(quiet, "the cluster is well", timeout=300, every=3)
         return told[-1]
 
     def create(self, *objects: dict[str, Any], on: str = "cp1") -> None:
@@ -120,24 +124,26 @@ class Cluster:
 
     def finished(self, pod: str, on: str = "cp1") -> str:
         """Wait for the end of a pod that has to succeed; what it printed."""
+        found: dict[str, Any] = {}
 
         def ended() -> bool:
-            return phase(self.asked("pod", pod, on=on)) in ("Succeeded", "Failed")
+            found.update(self.asked("pod", pod, on=on))
+            return phase(found) in ("Succeeded", "Failed")
 
-        until(ended, f"pod {pod} ends", timeout=180, every=1)
+        waited(ended, f"pod {pod} ends", timeout=180)
         printed = self.kubectl("logs", pod, on=on)
-        assert phase(self.asked("pod", pod, on=on)) == "Succeeded", printed
+        assert phase(found) == "Succeeded", printed
         return printed
 
     def running(self, pod: str, on: str = "cp1") -> dict[str, Any]:
         """Wait until a pod is ready; the pod."""
-        until(
-            lambda: condition(self.asked("pod", pod, on=on), "Ready"),
-            f"pod {pod} is ready",
-            timeout=180,
-            every=1,
-        )
-        found: dict[str, Any] = self.asked("pod", pod, on=on)
+        found: dict[str, Any] = {}
+
+        def ready() -> bool:
+            found.update(self.asked("pod", pod, on=on))
+            return condition(found, "Ready")
+
+        waited(ready, f"pod {pod} is ready", timeout=180)
         return found
 
     def logins(self, *hosts: str) -> dict[str, int]:
@@ -151,11 +157,20 @@ class Cluster:
     def requests(self, url: str, *, host: str) -> Iterator[Counted]:
         """Ask a URL again and again from a host, and count what failed."""
         counted, stop = Counted(), Event()
+        argv = ("/usr/bin/python3", "-c", _ASK, url)
+
+        def asked() -> tuple[int, int]:
+            try:
+                # Longer than all of its requests may take.
+                said = self.lab.run(host, argv, check=False, timeout=300).stdout.decode()
+            except NOBODY_ANSWERS:
+                said = ""
+            answered, failed = map(int, said.split() or ("0", "1"))
+            return answered, failed
 
         def ask() -> None:
             while not stop.is_set():
-                said = self.lab.run(host, ("/usr/bin/python3", "-c", _ASK, url), check=False)
-                answered, failed = map(int, said.stdout.decode().split() or ("0", "1"))
+                answered, failed = asked()
                 counted.answered += answered
                 counted.failed += failed
 
@@ -173,7 +188,7 @@ import sys, time, urllib.request
 answered = failed = 0
 for _ in range(20):
     try:
-        urllib.request.urlopen(sys.argv[1], timeout=2).read()
+        urllib.request.urlopen(sys.argv[1], timeout=10).read()
         answered += 1
     except OSError:
         failed += 1
@@ -214,6 +229,28 @@ def service(name: str, port: int) -> dict[str, Any]:
         "metadata": {"name": name},
         "spec": {"selector": {"app": name}, "ports": [{"port": port}]},
     }
+
+
+def waited(question: Callable[[], bool], what: str, *, timeout: float) -> None:
+    """Wait as ``until`` does, where a question that nobody answers just now is put again.
+
+    An API server is away for a moment: while etcd elects a leader, or another address is asked.
+    """
+    unanswered = ""
+
+    def so() -> bool:
+        nonlocal unanswered
+        unanswered = ""
+        try:
+            return question()
+        except NOBODY_ANSWERS as error:
+            unanswered = f" ({error})"
+            return False
+
+    try:
+        until(so, what, timeout=timeout, every=1)
+    except LabError as error:
+        raise LabError(error.message + unanswered) from None
 
 
 def condition(thing: dict[str, Any], name: str) -> bool:
