@@ -1,4 +1,9 @@
-"""Two ways to the nodes of a cluster: kubectl on a control plane, and the API by a kubeconfig."""
+"""Two ways to the nodes of a cluster: kubectl on a control plane, and the API by a kubeconfig.
+
+While etcd gets or loses a member no API server answers for a while: each question is put again for
+a minute, unless what is answered is that it is refused. A change names the version of the node that
+it is made to, so that one that was made and not answered is seen as a conflict.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,8 @@ import binascii
 import http.client
 import json
 import os
+import re
+import socket
 import ssl
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +23,10 @@ from urllib.parse import quote, urlsplit
 
 import yaml
 
+from aiprov import patience
 from aiprov.actions.kubernetes import ConflictError, Node, Nodes
 from aiprov.connection import Connection
-from aiprov.errors import AiprovError, HostError, UnreachableError, UsageError
+from aiprov.errors import HostError, UnreachableError, UsageError
 from aiprov.inventory import Host, Inventory
 from aiprov.survey.commands import run_argv
 from aiprov.survey.transport import Completed, Transport
@@ -28,6 +36,28 @@ ADMIN = "/etc/kubernetes/admin.conf"
 ANSWER_S = 15.0
 ASK_S = 60.0
 _MERGE = "application/merge-patch+json"
+_REFUSED = re.compile(
+    r"\((BadRequest|Unauthorized|Forbidden|NotFound|MethodNotAllowed|NotAcceptable|AlreadyExists"
+    r"|Gone|RequestEntityTooLarge|UnsupportedMediaType|Invalid)\)|x509: |no such host"
+    r"|unknown (flag|command)"
+)
+"""What kubectl says of a question that has the same answer in a minute."""
+
+
+class _AwayError(Exception):
+    """The API is away, maybe for a moment; ``error`` is what a person is told."""
+
+    def __init__(self, error: HostError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def patiently(question: Callable[[], patience.Answer]) -> patience.Answer:
+    """Ask again while the API is away. Raises what a person is told when the time is over."""
+    try:
+        return patience.patiently(question, _AwayError)
+    except _AwayError as away:
+        raise away.error from away.error.__cause__
 
 
 def nodes_of(
@@ -68,11 +98,18 @@ class ByControlPlane:
 
     def all(self) -> list[Node]:
         """All nodes. Raises ``HostError`` with what each control plane said where none answers."""
+        return patiently(self._all)
+
+    def _all(self) -> list[Node]:
         reasons: list[HostError] = []
+        away = False
         for plane in [self._plane] if self._plane else self._planes:
             try:
                 done = self._kubectl(plane, "get", "nodes", "-o", "json")
                 found: list[Node] = _read(plane.name, done.stdout)["items"]
+            except _AwayError as error:
+                away = True
+                reasons.append(error.error)
             except HostError as error:
                 reasons.append(error)
             else:
@@ -82,7 +119,8 @@ class ByControlPlane:
             kind = UnreachableError
         told = "; ".join(str(one) for one in reasons[1:])
         more = f"; {told}" if told else ""
-        raise kind(reasons[0].host, f"{reasons[0].message}{more}", hint=reasons[0].hint)
+        problem = kind(reasons[0].host, f"{reasons[0].message}{more}", hint=reasons[0].hint)
+        raise _AwayError(problem) if away else problem
 
     def one(self, name: str) -> Node | None:
         """A node; ``None`` where there is none of this name."""
@@ -105,10 +143,14 @@ class ByControlPlane:
             self.all()
         if self._plane is None:
             raise TypeError("a control plane that answered is known")
-        return self._kubectl(self._plane, *words)
+        plane = self._plane
+        return patiently(lambda: self._kubectl(plane, *words))
 
     def _kubectl(self, plane: Host, *words: str) -> Completed:
-        """What kubectl says there; the plane that answers is kept. Raises ``HostError``."""
+        """What kubectl says there; the plane that answers is kept.
+
+        Raises ``_AwayError`` where the API does not answer it, else ``HostError``.
+        """
         if self._plane is not plane:
             self.close()
         if self._open is None:
@@ -122,7 +164,7 @@ class ByControlPlane:
         return done
 
 
-def _kubectl_failure(host: str, done: Completed) -> AiprovError:
+def _kubectl_failure(host: str, done: Completed) -> Exception:
     said = done.stderr.decode("utf-8", "replace").strip()
     last = said.splitlines()[-1].strip() if said else f"kubectl ended with status {done.rc}"
     if "(Conflict)" in last:
@@ -138,7 +180,8 @@ def _kubectl_failure(host: str, done: Completed) -> AiprovError:
             host, f"it has no {ADMIN}, so it is no control plane yet",
             hint="aiprov cluster status shows how the cluster is",
         )  # fmt: skip
-    return HostError(host, last, hint="does the API answer there? see: aiprov cluster status")
+    told = HostError(host, last, hint="does the API answer there? see: aiprov cluster status")
+    return told if _REFUSED.search(last) else _AwayError(told)
 
 
 def _read(where: str, data: bytes) -> Any:
@@ -217,6 +260,20 @@ class ByApi:
     def _ask(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> tuple[int, dict[str, Any]]:
+        """The status and what is answered. Raises ``HostError``."""
+        what = f"{method.lower()} {path.partition('?')[0]}"
+
+        def question() -> tuple[int, dict[str, Any]]:
+            status, found = self._once(method, path, body)
+            if status >= 500 or status == 429:
+                raise _AwayError(self._refused(status, found, what))
+            return status, found
+
+        return patiently(question)
+
+    def _once(
+        self, method: str, path: str, body: Mapping[str, Any] | None
+    ) -> tuple[int, dict[str, Any]]:
         sent = None if body is None else json.dumps(body).encode()
         heads = {**self._heads, **({"Content-Type": _MERGE} if body is not None else {})}
         try:
@@ -225,10 +282,12 @@ class ByApi:
             data = answer.read()
         except (OSError, http.client.HTTPException) as error:
             self._line.close()
-            raise UnreachableError(
+            told = UnreachableError(
                 self.where, f"the API is not reached: {error or type(error).__name__}",
                 hint=f"is it reached from here? kubectl --kubeconfig {self._path} get nodes",
-            ) from error  # fmt: skip
+            )  # fmt: skip
+            lasting = isinstance(error, ssl.SSLCertVerificationError | socket.gaierror)
+            raise (told if lasting else _AwayError(told)) from error
         try:
             return answer.status, dict(json.loads(data))
         except (ValueError, TypeError) as error:
@@ -240,7 +299,7 @@ class ByApi:
                 hint=f"does {self._path} lead to an API server, and not to a proxy's page?",
             ) from error  # fmt: skip
 
-    def _refused(self, status: int, found: Mapping[str, Any], what: str) -> AiprovError:
+    def _refused(self, status: int, found: Mapping[str, Any], what: str) -> HostError:
         said = str(found.get("message") or "").strip() or f"status {status}"
         hints = {
             401: f"{self._path} is not accepted: has its certificate or token expired?",

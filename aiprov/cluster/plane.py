@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
+from aiprov import patience
 from aiprov.cluster.members import Member, Members
 from aiprov.errors import HostError, UnreachableError
 from aiprov.programs import path
@@ -15,11 +16,18 @@ from aiprov.survey.transport import Completed, OnLine, Transport, transport_for
 
 ASK_S = 120.0
 ADMIN = path("kube-admin")
-SPARE_S = 60.0
-"""How much longer than a drain's own limit its end is waited for."""
+SPARE_S = 240.0
+"""How much longer than a drain's own limit its end is waited for: the program asks about pods
+before it and after it, and each question again for a while."""
+AWAY = 75
+"""The exit status of a program that the API did not answer, and may in a moment (EX_TEMPFAIL)."""
 
 Say = Callable[[str, str], object]
 """Is told a host and a line of what goes on there."""
+
+
+class AwayError(HostError):
+    """The API did not answer there, and may in a moment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,14 +126,25 @@ def failure(host: str, argv: Argv, done: Completed) -> HostError:
     known = message.partition(": ")
     text = known[2] if known[0].startswith("kube-") else message
     shown = text.splitlines()[-1] if text else f"{name} ended with status {done.rc}"
-    return HostError(host, shown, hint=hint.strip() or "run it again with what it says put right")
+    kind = AwayError if done.rc == AWAY else HostError
+    return kind(host, shown, hint=hint.strip() or "run it again with what it says put right")
+
+
+def patiently(question: Callable[[], patience.Answer]) -> patience.Answer:
+    """Ask again while the API is away. Raises what the last try raised when the time is over."""
+    return patience.patiently(question, AwayError)
 
 
 def answering(hosts: Hosts, members: Members, avoid: Collection[str] = ()) -> Member:
     """The first control plane by way of which the cluster answers, of those not to be avoided.
 
-    Raises ``HostError`` with what each of them said where none does.
+    All are asked again where it is away. Raises ``HostError`` with what each of them said where
+    none answers.
     """
+    return patiently(lambda: _answering(hosts, members, avoid))
+
+
+def _answering(hosts: Hosts, members: Members, avoid: Collection[str]) -> Member:
     reasons: list[HostError] = []
     for member in members.control_planes:
         if member.host.name in avoid:
@@ -140,8 +159,11 @@ def answering(hosts: Hosts, members: Members, avoid: Collection[str] = ()) -> Me
         raise HostError(", ".join(avoid), "is the only control plane", hint="add another one first")
     if len(reasons) == 1:
         raise reasons[0]
-    lost = all(isinstance(error, UnreachableError) for error in reasons)
-    kind = UnreachableError if lost else HostError
+    kind: type[HostError] = HostError
+    if any(isinstance(error, AwayError) for error in reasons):
+        kind = AwayError
+    elif all(isinstance(error, UnreachableError) for error in reasons):
+        kind = UnreachableError
     raise kind(
         ", ".join(error.host for error in reasons),
         "no control plane answers: " + "; ".join(str(error) for error in reasons),

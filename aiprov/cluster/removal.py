@@ -13,6 +13,8 @@ from aiprov.programs import path
 
 RESET = (path("kube-reset"), "reset")
 RESET_S = 900.0
+DELETE_S = 300.0
+"""A node's deletion waits for an etcd without a leader, and then for the API, a minute each."""
 GONE_S = 90.0
 """How long a node may seem ready whose host is gone: kubelet is missed after 40 to 50 s."""
 LOOK_S = 5.0
@@ -107,7 +109,7 @@ def remove(
             drain.run(hosts, removal.plane, one.name, told)
         else:
             say(one.name, "not drained: it is not ready, so its pods do not end by themselves")
-        hosts.must(removal.plane, (ADMIN, "delete", one.name), told)
+        hosts.must(removal.plane, (ADMIN, "delete", one.name), told, timeout_s=DELETE_S)
         if one.reachable and one.member is not None:
             hosts.must(one.member, RESET, say, timeout_s=RESET_S)
 
@@ -119,9 +121,13 @@ def _dies(
     say(one.name, f"its host is not reached: see for {GONE_S:g} s whether the node lives")
     end = time.monotonic() + GONE_S
     while time.monotonic() < end:
-        nodes = hosts.ask(plane, "nodes")["nodes"]
-        if not any(node["ready"] for node in nodes if node["name"] == one.name):
-            return True
+        try:
+            nodes = hosts.ask(plane, "nodes")["nodes"]
+        except HostError as error:
+            say(one.name, f"cannot be told: {error}")
+        else:
+            if not any(node["ready"] for node in nodes if node["name"] == one.name):
+                return True
         wait(LOOK_S)
     return False
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiprov import FORMAT_VERSION
 from aiprov.cluster.members import Member, Members
-from aiprov.cluster.plane import Hosts, answering
+from aiprov.cluster.plane import Hosts, answering, patiently
 from aiprov.errors import HostError, UnreachableError
 
 FEW_DAYS = 30
@@ -53,7 +53,7 @@ def soonest(found: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _versions(hosts: Hosts, plane: Member) -> Mapping[str, Any]:
-    known = hosts.ask(plane, "version")
+    known = patiently(lambda: hosts.ask(plane, "version"))
     return {name: known[name] for name in ("api", "cluster")}
 
 

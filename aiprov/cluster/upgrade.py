@@ -13,7 +13,7 @@ from typing import Protocol
 
 from aiprov import fleet
 from aiprov.cluster.members import Member, Members
-from aiprov.cluster.plane import ADMIN, Drain, Hosts, Say, answering
+from aiprov.cluster.plane import ADMIN, Drain, Hosts, Say, answering, patiently
 from aiprov.cluster.steps import Step, Upgrade, upgrade_steps
 from aiprov.converge import HostResult
 from aiprov.errors import AiprovError, HostError, UnreachableError, VerificationError
@@ -53,7 +53,7 @@ class Upgrading:
     def plan(self, wave: str, only: Collection[str] | None = None) -> Upgrade:
         """What there is to do, on all hosts or those named. Touches nothing."""
         plane = answering(self.hosts, self.members)
-        versions = self.hosts.ask(plane, "version")
+        versions = patiently(lambda: self.hosts.ask(plane, "version"))
         nodes = self.hosts.ask(plane, "nodes")["nodes"]
         present = versions["cluster"] or versions["api"]
         return upgrade_steps(self.members, nodes, present, wave, only)

@@ -18,32 +18,40 @@ import os
 import socket
 import ssl
 import sys
-from typing import IO, Any, Callable, Dict, Iterator, List
+import time
+from typing import IO, Any, Callable, Dict, Iterator, List, Tuple
 
 from . import restoring
 from .cluster import ETCD_CLIENT_PORT, Etcd, UnansweredError, member_address
-from .host import Node, RefusedError, main, place, tell
+from .host import Node, PassingError, RefusedError, main, place, tell
+from .kubectl import again
 from .members import etcd
 
 BLOCK = 512
 DIGEST = 32
 PIECE = 1 << 20
 STREAM_S = 60
+LOOK_S = 20
+REMOVE_S = 60
+"""How long etcd's members are asked again, to tell who they are and to take one out."""
+Members = List[Dict[str, Any]]
 
 
 def members(node: Node) -> int:
     """Show who keeps the cluster's memory."""
-    found = [described(node, member) for member in listed(node)]
+    end = time.monotonic() + min(LOOK_S, node.wait_s)
+    known = again(lambda: listed(node), end, lambda _: None)  # what is told here is the answer
+    found = [described(node, member) for member in known]
     tell(json.dumps({"format_version": 1, "members": found}, sort_keys=True))
     return 0
 
 
-def listed(node: Node) -> List[Dict[str, Any]]:
-    """All members, as this host's knows them. Raises ``RefusedError``."""
+def listed(node: Node) -> Members:
+    """All members, as this host's knows them. Raises ``PassingError`` where it does not answer."""
     try:
         return etcd(node.address).members()
     except UnansweredError as error:
-        raise RefusedError(
+        raise PassingError(
             f"etcd at {node.address} does not answer: {error}",
             "crictl ps -a --name etcd and crictl logs tell why",
         ) from error
@@ -70,43 +78,64 @@ def described(node: Node, member: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def remove(node: Node, name: str) -> int:
-    """Take a member out."""
-    known = listed(node)
+    """Take a member out, tried for a while: etcd has no leader when it loses a member or gets one.
+
+    What has no answer may have been done all the same, so each try looks again who is there.
+    """
+    begun: List[str] = []
+
+    def step() -> int:
+        known = listed(node)
+        going, staying = parted(node, known, name)
+        if going:
+            refuse_needed(node, name, going[0], staying)
+            begun.append(name)
+            try:
+                Etcd(node.address).remove(going[0])
+            except UnansweredError as error:
+                raise PassingError(
+                    f"etcd does not remove {name}: {error}", "run it again"
+                ) from error
+        return len(staying)
+
+    stay = again(step, time.monotonic() + min(REMOVE_S, node.wait_s))
+    if not begun:
+        tell(f"{name} is no member of etcd")
+        return 0
+    tell(f"{name} is no member of etcd any more")
+    if stay % 2 == 0:
+        tell(f"warning: {stay} members stand no more losses than {stay - 1}: add a control plane")
+    return 0
+
+
+def parted(node: Node, known: Members, name: str) -> Tuple[Members, Members]:
+    """The members of that name, and the others."""
     # One that never started has no name yet: it is known by its address.
     own = {name, *(peer.address for peer in node.peers if peer.name == name)}
     going = [one for one in known if (one.get("name") or member_address(one)) in own]
-    if not going:
-        tell(f"{name} is no member of etcd")
-        return 0
-    staying = [described(node, member) for member in known if member not in going]
-    if not staying:
+    return going, [one for one in known if one not in going]
+
+
+def refuse_needed(node: Node, name: str, going: Dict[str, Any], others: Members) -> None:
+    """Raise ``RefusedError`` for a member that may not go, ``PassingError`` if not just now."""
+    if not others:
         raise RefusedError(
             f"{name} is etcd's only member: without it the cluster knows nothing",
             "to end the cluster: aiprov cluster reset -l HOST",
         )
-    if described(node, going[0])["this"]:
+    if member_address(going) == node.address:
         raise RefusedError(
             f"{name} is this host's own member", "remove it by way of another control plane"
         )
+    staying = [described(node, member) for member in others]
     well, needed = [one for one in staying if one["healthy"]], len(staying) // 2 + 1
     if len(well) < needed:
         ill = ", ".join(f"{one['name']}: {one['reason']}" for one in staying if not one["healthy"])
-        raise RefusedError(
+        raise PassingError(
             f"without {name} etcd could not decide anything: {len(well)} of the {len(staying)} "
             f"members that stay are well, and it needs {needed} ({ill})",
             "repair those first, or begin again from a snapshot: aiprov cluster restore FILE",
         )
-    try:
-        Etcd(node.address).remove(going[0])
-    except UnansweredError as error:
-        raise RefusedError(f"etcd does not remove {name}: {error}", "run it again") from error
-    tell(f"{name} is no member of etcd any more")
-    if len(staying) % 2 == 0:
-        tell(
-            f"warning: {len(staying)} members stand no more losses than {len(staying) - 1}: "
-            "add a control plane"
-        )
-    return 0
 
 
 # ---------------------------------------------------------------- snapshots

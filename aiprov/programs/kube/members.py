@@ -46,18 +46,7 @@ def forget(node: Node) -> None:
 
     def gone() -> bool:
         del silent[:], present[:]
-        for peer in node.peers:
-            try:
-                one = etcd(peer.address)
-                for member in one.members():
-                    if member.get("name") == node.name or member_address(member) == node.address:
-                        present.append(peer.name)
-                        tell(f"remove this host's earlier etcd member, by {peer.name}")
-                        one.remove(member)
-                return True
-            except UnansweredError as error:
-                silent.append(f"{peer.name}: {error}")
-        return False
+        return let_go(node, "earlier etcd member", silent, present)
 
     if wait(gone, "etcd to let this host's earlier member go", min(FORGET_S, node.wait_s)):
         return
@@ -67,6 +56,25 @@ def forget(node: Node) -> None:
             "more than half of its members have to be well: bring the other control planes up",
         )
     tell(f"no etcd member could be asked for an earlier life of this host: {'; '.join(silent)}")
+
+
+def let_go(node: Node, what: str, silent: List[str], present: List[str]) -> bool:
+    """Have any peer take this host's member out of etcd; whether one says that it is out.
+
+    To ``silent`` goes what those said that did not do it, to ``present`` who knows the member.
+    """
+    for peer in node.peers:
+        try:
+            one = etcd(peer.address)
+            for member in one.members():
+                if member.get("name") == node.name or member_address(member) == node.address:
+                    present.append(peer.name)
+                    tell(f"remove this host's {what}, by {peer.name}")
+                    one.remove(member)
+            return True
+        except UnansweredError as error:
+            silent.append(f"{peer.name}: {error}")
+    return False
 
 
 def start_announced(node: Node) -> None:

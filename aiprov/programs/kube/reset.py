@@ -4,7 +4,8 @@
     kube-reset reset    takes it away; what is not Kubernetes' stays
 
 The Node object is left to the cluster (``kube-admin delete``). The host's etcd member leaves its
-cluster, if others of it answer. May be cut off anywhere, and run again.
+cluster, if others of it answer; where those run and do not let it go, nothing is taken away. May be
+cut off anywhere, and run again.
 """
 
 import re
@@ -32,11 +33,13 @@ from .host import (
     read,
     remove,
     tell,
+    wait,
 )
 from .host import (
     run as command,
 )
 from .leftovers import empty
+from .members import FORGET_S, let_go
 
 STATE = ("/var/lib/kubelet", "/var/lib/cni", "/var/lib/calico", "/var/lib/cilium")
 """What kubelet and pod networks keep. The folder of etcd is each host's own."""
@@ -107,8 +110,8 @@ def clean(node: Node) -> int:
 def reset(node: Node) -> int:
     """Take it away, the description of the host last."""
     with alone(node.wait_s):
+        leave_etcd(node)  # which may be refused: before anything is touched
         forget_kubeconfig()
-        leave_etcd(node)
         virtual = exists(f"{MANIFESTS}/kube-vip.yaml")
         pods.stop(node)
         if virtual:
@@ -149,19 +152,69 @@ def forget_kubeconfig() -> None:
 
 
 def leave_etcd(node: Node) -> None:
-    """Take this host's member out of its etcd cluster, by any other that answers."""
-    if not node.address or not exists(f"{ETCD_CLIENT}.crt") or not exists(f"{PKI}/etcd/ca.crt"):
+    """Take this host's member out of its etcd cluster, by any other that answers.
+
+    While a control plane joins or leaves, etcd lets nobody go for a while. Raises ``RefusedError``
+    where a cluster that may decide does not let it go: it would have a dead member for good.
+    """
+    if not node.peers or not node.address:
         return
+    if not exists(f"{ETCD_CLIENT}.crt") or not exists(f"{PKI}/etcd/ca.crt"):
+        return
+    silent: List[str] = []
+    present: List[str] = []
+
+    def left() -> bool:
+        del silent[:], present[:]
+        return only_member(node) or let_go(node, "etcd member", silent, present)
+
+    try:
+        if wait(left, "etcd to let this host's member go", min(FORGET_S, node.wait_s)):
+            return
+        lives = bool(present) and majority_runs(node)
+    except RefusedError as error:  # without certificates nobody can be asked
+        tell(f"this host's etcd member is not taken out: {error}")
+        return
+    if lives:
+        raise RefusedError(
+            f"etcd does not let this host's member go, and would lose it: {'; '.join(silent)}",
+            "run it again when the other control planes are well (aiprov cluster status); those "
+            "that are gone for good leave first: aiprov cluster remove NAME --unreachable-ok",
+        )
+    told = "is dead for it from now on" if present else "is not taken out"
+    tell(f"this host's etcd member {told}: {'; '.join(silent)}")
+
+
+def only_member(node: Node) -> bool:
+    """Whether etcd has no other member than this host's: with it the cluster ends."""
+    try:
+        known = Etcd(node.address).members()
+    except UnansweredError:
+        return False
+    return bool(known) and all(member_address(member) == node.address for member in known)
+
+
+def majority_runs(node: Node) -> bool:
+    """Whether so many etcd members run, this host's too, that they may come to decide.
+
+    Where they do not, the cluster is lost as it is, and a reset is how beginning again starts.
+    """
     for peer in node.peers:
         try:
-            other = Etcd(peer.address)
-            for member in other.members():
-                if member_address(member) == node.address:
-                    other.remove(member)
-                    tell(f"this host's etcd member has left its cluster, by {peer.name}")
-            return
-        except (UnansweredError, RefusedError) as error:
-            tell(f"{peer.name} does not take this host's etcd member out: {error}")
+            known = [one for one in Etcd(peer.address).members() if not one.get("isLearner")]
+        except UnansweredError:
+            continue
+        return 2 * sum(runs(member_address(member)) for member in known) > len(known)
+    return False
+
+
+def runs(address: str) -> bool:
+    """Whether an etcd member is there, be it without a leader."""
+    try:
+        Etcd(address).members()
+    except UnansweredError:
+        return False
+    return True
 
 
 def give_up(address: str) -> None:

@@ -14,13 +14,16 @@ from urllib.parse import unquote, urlsplit
 
 
 class Api:
-    """Nodes by name. ``refusal``: status and message of every answer; ``beaten``: how many
-    patches somebody else is quicker than; ``patches``: what was asked for."""
+    """Nodes by name. ``refusal``: status and message of every answer; ``away``: statuses of the
+    next answers, 0 for none at all; ``unheard``: how many patches are made and not answered;
+    ``beaten``: how many patches somebody else is quicker than; ``patches``: what was asked for."""
 
     def __init__(self, *names: str) -> None:
         self.nodes: dict[str, dict[str, Any]] = {}
         self.refusal: tuple[int, str] | None = None
         self.garbage = False
+        self.away: list[int] = []
+        self.unheard = 0
         self.beaten = 0
         self.patches: list[tuple[str, dict[str, Any]]] = []
         self.logins: list[str] = []
@@ -41,6 +44,8 @@ class Api:
         return self.nodes[name]["metadata"].get("annotations") or {}
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, dict[str, Any]]:
+        if self.away:
+            return self.away.pop(0), {"kind": "Status", "message": "etcdserver: no leader"}
         if self.refusal is not None:
             return self.refusal[0], {"kind": "Status", "message": self.refusal[1]}
         words = [unquote(word) for word in urlsplit(path).path.split("/") if word]
@@ -63,6 +68,9 @@ class Api:
             self.patches.append((name, copy.deepcopy(body)))
             merged(self.nodes[name], body)
             self._touch(name)
+            if self.unheard:
+                self.unheard -= 1
+                return 0, {}
         return 200, self.nodes[name]
 
     def _touch(self, name: str) -> None:
@@ -101,6 +109,9 @@ def served(api: Api, trust: ssl.SSLContext | None = None) -> Iterator[str]:
             if self.command == "PATCH":
                 assert self.headers["Content-Type"] == "application/merge-patch+json"
             status, found = api.answer(self.command, self.path, json.loads(text or b"{}"))
+            if status == 0:
+                self.close_connection = True
+                return
             data = b"<html>hello" if api.garbage else json.dumps(found).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

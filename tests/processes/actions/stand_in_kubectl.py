@@ -45,7 +45,8 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except RefusedError as error:
-        names = {409: "Conflict", 403: "Forbidden", 404: "NotFound", 503: "ServiceUnavailable"}
+        names = {409: "Conflict", 403: "Forbidden", 404: "NotFound", 503: "ServiceUnavailable",
+                 500: "InternalError", 504: "Timeout", 429: "TooManyRequests"}  # fmt: skip
         sys.exit(f"Error from server ({names[error.args[0]]}): {error.args[1]}")
     except OSError:
         sys.exit(

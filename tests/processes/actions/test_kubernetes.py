@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from aiprov import inventory
+from aiprov import inventory, patience
 from aiprov.actions import kubernetes
 from aiprov.actions.acting import Context, act, held, release
 from aiprov.actions.model import Limit, Policy
@@ -60,6 +60,8 @@ def simple_kubeconfig(path: Path, server: str, **user: Any) -> Path:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(kubernetes, "PAUSE_S", 0.001)
+    monkeypatch.setattr(patience, "PAUSE_S", 0.001)
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.05)
 
 
 @pytest.fixture(params=["kubeconfig", "control plane"])
@@ -212,6 +214,57 @@ def test_an_api_that_is_not_well(setting: Setting):
     setting.api.refusal = (503, "etcdserver: leader changed")
     (done,) = act(BAD, POLICY, setting.context)
     assert (done.done, "etcdserver: leader changed" in done.message) == (False, True)
+
+
+AWAY: dict[str, list[int]] = {
+    "no answer": [0],
+    "no leader": [500, 503],
+    "too slow, too much": [504, 429],
+}
+
+
+@pytest.mark.parametrize("case", AWAY)
+def test_an_api_that_is_away_for_a_moment_is_asked_again(
+    setting: Setting, case: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(patience, "PATIENCE_S", 30)
+    setting.api.away = list(AWAY[case])
+    real, seen = setting.api.answer, []
+
+    def answer(method: str, path: str, body: Any) -> Any:
+        if method == "PATCH" and not seen:
+            seen.append(method)
+            setting.api.away = list(AWAY[case])
+        return real(method, path, body)
+
+    monkeypatch.setattr(setting.api, "answer", answer)
+    (done,) = act(BAD, POLICY, setting.context)
+    assert done.done, done.message
+    assert setting.api.away == []
+    assert len(setting.api.patches) == 1
+
+
+def test_a_change_that_was_made_and_not_answered_is_not_made_twice(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(patience, "PATIENCE_S", 30)
+    setting.api.unheard = 1
+    (done,) = act(BAD, POLICY, setting.context)
+    assert done.done, done.message
+    assert len(setting.api.patches) == 1
+    setting.api.unheard = 1
+    (gave,) = release("kubernetes", ["w1"], setting.context)
+    assert gave.done, gave.message
+    assert setting.api.spec("w1") == {}
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_what_is_refused_is_not_asked_again(setting: Setting, status: int):
+    setting.api.refusal = (status, "no")
+    (done,) = act(BAD, POLICY, setting.context)
+    assert not done.done
+    planes = 1 if setting.context.kubeconfig else 2
+    assert len(setting.api.logins) == planes
 
 
 def kubeconfig_of(tmp_path: Path, server: str, **user: Any) -> Context:

@@ -53,6 +53,8 @@ class Plane:
     def __init__(self, host: Host, python: str, other: str) -> None:
         self.host, self.python, self.other = host, python, other
         self.stopped: list[str] = []
+        self.away: dict[str, int] = {}  # how often a question of etcd's is answered in vain
+        self.unheard = False  # what is so answered is done all the same
         self.kubelet = True
         host.describe(name="cp1", control_plane=True, worker=False)
         host.members.add("cp1", host.address)
@@ -110,6 +112,12 @@ class Plane:
             pieces = [self.snapshot[at : at + 700] for at in range(0, len(self.snapshot), 700)]
             lines = [{"result": {"blob": base64.b64encode(one).decode()}} for one in pieces]
             return 200, b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+        verb = path.rpartition("/")[2]
+        if self.away.get(verb, 0) > 0:
+            self.away[verb] -= 1
+            if self.unheard:
+                self.host.members.answer(method, path, body)
+            return 503, {"health": "false", "error": "etcdserver: no leader"}
         return self.host.members.answer(method, path, body)
 
     def tool(self, argv: list[str], _: str) -> Answer:
@@ -198,6 +206,48 @@ def test_a_member_is_taken_out(plane: Plane) -> None:
     assert done.returncode == 0, done.stderr
     assert [one.get("name") for one in plane.host.members.list] == ["cp1", "cp2"]
     assert b"warning: 2 members stand no more losses than 1" in done.stdout
+
+
+AWAY: dict[str, tuple[dict[str, int], bool]] = {
+    "the members": ({"list": 2}, False),
+    "those that stay": ({"health": 3}, False),
+    "the removal": ({"remove": 2}, False),
+    "its answer": ({"remove": 1}, True),
+    "all": ({"list": 1, "health": 2, "remove": 1}, False),
+}
+
+
+@pytest.mark.parametrize("case", AWAY)
+def test_an_etcd_without_a_leader_is_asked_again(plane: Plane, case: str) -> None:
+    """As it is for some seconds, when a control plane has just gone."""
+    plane.host.describe(name="cp1", control_plane=True, wait_s=20)
+    server = Server(plane.host.root, (plane.other, 2379), plane.etcd, AUTHORITY)
+    beside(plane, "cp2", "cp3")
+    plane.away, plane.unheard = dict(AWAY[case][0]), AWAY[case][1]
+    done = plane.run("etcd", "remove", "cp3")
+    server.stop()
+    assert done.returncode == 0, done.stderr
+    assert b"cp3 is no member of etcd any more\nwarning: 2 members" in done.stdout
+    assert [one.get("name") for one in plane.host.members.list] == ["cp1", "cp2"]
+    assert not any(plane.away.values())
+
+
+def test_one_that_stays_without_a_leader_is_told(plane: Plane) -> None:
+    plane.host.describe(name="cp1", control_plane=True, wait_s=0.2)
+    server = Server(plane.host.root, (plane.other, 2379), plane.etcd, AUTHORITY)
+    beside(plane, "cp2", "cp3")
+    plane.away = {"remove": 10**6}
+    text = said(plane.run("etcd", "remove", "cp3"))
+    server.stop()
+    assert "etcd does not remove cp3: 503" in text
+    assert "hint: run it again" in text
+    assert len(plane.host.members.list) == 3
+
+
+def test_members_that_are_not_told_at_once_are_asked_again(plane: Plane) -> None:
+    plane.host.describe(name="cp1", control_plane=True, wait_s=20)
+    plane.away = {"list": 2}
+    assert [one["name"] for one in plane.json("etcd", "members")["members"]] == ["cp1"]
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["its name", "its address"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -237,22 +238,106 @@ def test_what_another_kubernetes_left_goes_without_a_description(node):
     node.is_clean()
 
 
-def test_the_etcd_member_leaves_its_cluster(node):
-    host = node.host
-    certificate, key = AUTHORITY.signed("kube-etcd-healthcheck-client")
-    host.write("/etc/kubernetes/pki/etcd/ca.crt", AUTHORITY.pem)
-    host.write("/etc/kubernetes/pki/etcd/healthcheck-client.crt", certificate)
-    host.write("/etc/kubernetes/pki/etcd/healthcheck-client.key", key)
-    (there,) = addresses(1)
-    host.describe(control_plane=True, peers=[{"name": "two", "address": there, "port": 6443}])
-    host.members.add("one", host.address)
-    host.members.add("two", there)
-    other = Server(host.root, (there, 2379), host.members.answer, AUTHORITY)
+class Etcd:
+    """etcd's members: this host's, and another's that lets go of it after so many tries.
+
+    ``unheard``: the first try does it, but has no answer.
+    """
+
+    def __init__(self, node: Node, tries: int = 0, *, here: bool = False, unheard: bool = False):
+        self.host, self.tries, self.unheard = node.host, tries, unheard
+        (there,) = addresses(1)
+        certificate, key = AUTHORITY.signed("kube-etcd-healthcheck-client")
+        node.host.write("/etc/kubernetes/pki/etcd/ca.crt", AUTHORITY.pem)
+        node.host.write("/etc/kubernetes/pki/etcd/healthcheck-client.crt", certificate)
+        node.host.write("/etc/kubernetes/pki/etcd/healthcheck-client.key", key)
+        self.peers = [{"name": "two", "address": there, "port": 6443}]
+        node.host.describe(control_plane=True, peers=self.peers, wait_s=20)
+        node.host.members.add("one", node.host.address)
+        node.host.members.add("two", there)
+        self.other = Server(node.host.root, (there, 2379), self.answer, AUTHORITY)
+        if here:
+            node.host.serve(2379, node.host.members.answer, AUTHORITY)
+
+    def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        if path.endswith("/remove") and self.tries > 0:
+            self.tries -= 1
+            if self.unheard:
+                self.host.members.answer(method, path, body)
+            return 503, {"error": "etcdserver: no leader"}
+        return self.host.members.answer(method, path, body)
+
+    @property
+    def names(self) -> list[str]:
+        return [one["name"] for one in self.host.members.list]
+
+    def impatient(self) -> None:
+        self.host.describe(control_plane=True, peers=self.peers, wait_s=0.3)
+
+
+LEAVES: dict[str, dict[str, Any]] = {
+    "at once": {},
+    "when there is a leader again": {"tries": 3, "here": True},
+    "without a word": {"tries": 1, "unheard": True},
+}
+
+
+@pytest.mark.parametrize("case", LEAVES)
+def test_the_etcd_member_leaves_its_cluster(node, case):
+    etcd = Etcd(node, **LEAVES[case])
     try:
-        assert host.run("reset", "reset")[0] == 0
+        status, said, wrong = node.host.run("reset", "reset")
     finally:
-        other.stop()
-    assert [one["name"] for one in host.members.list] == ["two"]
+        etcd.other.stop()
+    assert (status, wrong) == (0, ""), said
+    assert etcd.names == ["two"]
+    assert ("waiting for etcd" in said) is (case != "at once")
+    node.is_clean()
+
+
+@pytest.mark.parametrize("node", **BOTH)
+def test_a_cluster_that_would_be_lost_keeps_its_member(node):
+    """Both members run, and have no leader: without this one there would never be one."""
+    etcd = Etcd(node, tries=10**6, here=True)
+    etcd.impatient()
+    try:
+        status, _, wrong = node.host.run("reset", "reset")
+    finally:
+        etcd.other.stop()
+    assert status == 2
+    assert "etcd does not let this host's member go, and would lose it: two: 503" in wrong
+    assert "hint: run it again when the other control planes are well" in wrong
+    assert node.host.kubeadm() == []
+    for path in ("/var/lib/etcd/member/wal", "/root/.kube/config", "/etc/kubernetes/admin.conf"):
+        assert node.host.file(path).exists()
+
+
+def test_a_cluster_that_is_lost_does_not_keep_a_host(node):
+    """Of two members one runs, so nothing can be decided: that one is to begin again, alone."""
+    etcd = Etcd(node, tries=10**6)
+    etcd.impatient()
+    try:
+        status, said, wrong = node.host.run("reset", "reset")
+    finally:
+        etcd.other.stop()
+    assert (status, wrong) == (0, ""), said
+    assert "this host's etcd member is dead for it from now on: two: 503" in said
+    node.is_clean()
+
+
+@pytest.mark.parametrize("last", [True, False], ids=["it is the only one", "no other answers"])
+def test_the_end_of_a_cluster(node, last):
+    etcd = Etcd(node, here=last)
+    etcd.other.stop()
+    if last:
+        del node.host.members.list[1:]  # the others have left: there is nobody to wait for
+    else:
+        etcd.impatient()
+    status, said, wrong = node.host.run("reset", "reset")
+    assert (status, wrong) == (0, ""), said
+    assert ("waiting for etcd" in said) is not last
+    assert ("etcd member is not taken out: two: " in said) is not last
+    node.host.stop(2379)
     node.is_clean()
 
 

@@ -38,7 +38,10 @@ def cluster(folder: Path, *planes: str, workers: Iterable[str] = (), version: st
 
 
 class MadeUp(Hosts):
-    """Hosts that answer. ``dead``: those that do not; ``fails``: what a verb says in vain."""
+    """Hosts that answer. ``dead``: those that do not; ``fails``: what a verb says in vain.
+
+    ``away``: how often a verb of a host finds no API that answers.
+    """
 
     def __init__(self, found: Members, version: str = OLD) -> None:
         super().__init__()
@@ -60,6 +63,8 @@ class MadeUp(Hosts):
         }
         self.dead: set[str] = set()
         self.fails: dict[tuple[str, str], str] = {}
+        self.away: dict[tuple[str, str], int] = {}
+        self.asked: list[tuple[str, str]] = []
         self.problems: list[dict[str, str]] = []
         self.days = 300
         self.calls: list[tuple[str, ...]] = []
@@ -83,7 +88,13 @@ class MadeUp(Hosts):
         about = words[1] if len(words) > 1 else host
         if words and words[0] not in ("version", "nodes", "health", "certificates", "!"):
             self.calls.append((host, program, *words))
-        if text := self.fails.get((words[0] if words else program, about)):
+        verb = words[0] if words else program
+        self.asked.append((verb, host))
+        if self.away.get((verb, host), 0) > 0:
+            self.away[verb, host] -= 1
+            said = b"kube-cluster: kubectl version: etcdserver: no leader\nhint: see readyz\n"
+            return Completed(rc=75, stdout=b"", stderr=said)
+        if text := self.fails.get((verb, about)):
             return Completed(rc=2, stdout=b"", stderr=text.encode())
         out = json.dumps(self.answer(words, about)).encode() if words else b""
         if into is not None:

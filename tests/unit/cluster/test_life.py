@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from aiprov import patience
 from aiprov.cli import root
 from aiprov.cluster import plane, removal
 from aiprov.cluster.members import Members
@@ -85,7 +86,10 @@ def test_a_node_that_seems_to_live_is_looked_at(site: Site, dies: bool, monkeypa
     plan = removal.plan_removal(site.hosts, site.members, ["gpu1"], unreachable_ok=True)
 
     def later(_seconds: float) -> None:
-        site.hosts.nodes["gpu1"].update(ready=not dies)
+        if ("nodes", "cp1") not in site.hosts.away:
+            site.hosts.away["nodes", "cp1"] = 1  # a question that nobody answers is no end
+        elif not site.hosts.away["nodes", "cp1"]:
+            site.hosts.nodes["gpu1"].update(ready=not dies)
 
     removal.remove(site.hosts, plan, plane.Drain(), lambda *_: None, later)
     drained = [] if dies else ["cp1 drain gpu1 --timeout 600"]
@@ -274,6 +278,52 @@ def test_what_is_worth_a_note_is_no_problem(site: Site):
     assert result.return_value == 0
     assert "cordoned" in result.output
     assert "not in the inventory" in result.output
+
+
+AWAY: dict[str, tuple[dict[str, int], str]] = {
+    "of one": ({"cp1": 99}, "cp2"),
+    "of all": ({"cp1": 2, "cp2": 9, "cp3": 9}, "cp1"),
+}
+
+
+@pytest.mark.parametrize("case", AWAY)
+def test_an_api_that_is_away_for_a_moment_is_asked_again(site: Site, case: str, monkeypatch: Any):
+    monkeypatch.setattr(patience, "PAUSE_S", 0.001)
+    times, by_way_of = AWAY[case]
+    site.hosts.away = {("version", host): number for host, number in times.items()}
+    result = site.aiprov("status")
+    assert result.return_value == 0, result.exception
+    assert f"asked of {by_way_of}" in result.output
+
+
+def test_one_that_is_away_at_the_last_question_too(site: Site, monkeypatch: Any):
+    monkeypatch.setattr(patience, "PAUSE_S", 0.001)
+    real = site.hosts.answer
+
+    def answer(words: list[str], about: str) -> dict[str, Any]:
+        if words[0] == "nodes":
+            site.hosts.away["version", "cp1"] = 3
+        return real(words, about)
+
+    monkeypatch.setattr(site.hosts, "answer", answer)
+    assert site.aiprov("status").return_value == 0
+
+
+def test_one_that_stays_away_is_told(site: Site, monkeypatch: Any):
+    monkeypatch.setattr(patience, "PAUSE_S", 0.001)
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.02)
+    site.hosts.away = {("version", host): 9999 for host in PLANES}
+    error = site.fails("status")
+    assert error.exit_code == 1
+    for host in PLANES:
+        assert f"{host}: kubectl version: etcdserver: no leader" in error.message
+
+
+def test_what_would_be_the_same_in_a_minute_is_asked_once(site: Site):
+    for host in PLANES:
+        site.hosts.fails["version", host] = "kube-cluster: there is no admin.conf\nhint: join\n"
+    assert "there is no admin.conf" in site.fails("status").message
+    assert site.hosts.asked == [("version", host) for host in PLANES]
 
 
 def test_without_programs_the_way_is_told(site: Site):
