@@ -28,8 +28,11 @@ from aiprov.wanted import Wanted
 MAX_STAGES = 16
 """More stages than this means that a role's resources never come to rest."""
 
+UNTOLD_S = 30.0
+"""For how long a host is surveyed again of which nothing differs but what could not be told."""
+
 UNTOLD_PAUSE_S = 3.0
-"""Between two surveys of a host of which something could not be told."""
+"""Between two such surveys."""
 
 Step = Literal[
     "begin", "interrupted", "connect", "survey", "plan", "change", "rollback", "verify", "end"
@@ -111,7 +114,8 @@ class HostApi:
 class Convergence:
     """One host on its way. ``engine`` is ``None`` where only the plan is asked for.
 
-    ``stopping`` is asked before each stage: once it says yes, the host is left as it is.
+    ``stopping`` is asked before each stage, and while nobody can tell whether the last one was a
+    success: once it says yes, the host is left as it is. ``clock`` and ``pause`` are time's.
     """
 
     host: str
@@ -120,6 +124,7 @@ class Convergence:
     engine: Engine | None
     listener: Callable[[Event], None]
     stopping: Callable[[], bool] = lambda: False
+    clock: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
     facts: Facts | None = None
     first_plan: HostPlan | None = None
@@ -156,7 +161,7 @@ class Convergence:
 
     def _run(self) -> HostStatus:
         self._tell("connect")
-        plan, _ = self._plan()
+        plan = self._told_plan()
         self.first_plan = plan
         if plan.empty:
             return "unchanged"
@@ -174,6 +179,17 @@ class Convergence:
         return "changed"
 
     # ------------------------------------------------------------ survey and plan
+
+    def _told_plan(self) -> HostPlan:
+        """The plan. Where all of it is what nobody could tell, that is asked again for a while."""
+        began = self.clock()
+        while True:
+            plan, _ = self._plan()
+            known = [change for change in plan.changes if not change.before.get("untold")]
+            over = self.clock() - began >= UNTOLD_S
+            if plan.empty or known or plan.unknown or over or self.stopping():
+                return plan
+            self.pause(UNTOLD_PAUSE_S)
 
     def _plan(self) -> tuple[HostPlan, HostState]:
         self._tell("survey")
@@ -205,17 +221,16 @@ class Convergence:
             self.api.close()
             self.facts = None
         self._tell("verify")
-        began = time.monotonic()
+        began = self.clock()
         while True:
             plan, state = self._plan()
+            waited = self.clock() - began
             wrong = list(_not_so(applied.changes, state))
             if not wrong:
                 return plan
-            # What is certain is told at once; what nobody can tell may be told in a moment.
-            change, now = min(wrong, key=lambda one: bool(one[1].get("untold")))
-            over = time.monotonic() - began >= _patience_s(change)
-            if not now.get("untold") or over or self.stopping():
-                raise self._not_as_planned(change, now)
+            for change, now in wrong:
+                if not now.get("untold") or waited >= _patience_s(change) or self.stopping():
+                    raise self._not_as_planned(change, now)
             self.pause(UNTOLD_PAUSE_S)
 
     def _not_as_planned(self, change: Change, now: State) -> VerificationError:

@@ -78,8 +78,9 @@ class Succeeds:
     shown as the reason of the change (20 lines at most).
 
     ``patience_s``: where the answer is not the host's own to give, an exit status of ``NO_TELLING``
-    is no answer, with why on standard error. Once the command has run, the question is then put
-    again until somebody answers, for so many seconds. 0: that exit status is a no like any other.
+    is no answer, with why on standard error, and neither is a question that did not end in time.
+    Once the command has run (or the host has rebooted), it is then put again until somebody
+    answers, for so many seconds. 0: that exit status is a no like any other.
     """
 
     argv: Argv

@@ -36,6 +36,9 @@ MANIFEST = pinned.MANIFEST
 FETCHED = pinned.FETCHED
 """The address of the command that lays it."""
 
+SETTLES_S = 180
+"""How long pods' routes may take: the controller manager gives out the networks first."""
+
 _POLICY = {
     "bridge": "no NetworkPolicy is enforced: bridge has no part that does, and policies are "
     "accepted without effect; calico and cilium enforce them",
@@ -121,8 +124,8 @@ def settled(spec: NetworkSpec, joined: str) -> list[Resource]:
     return [
         Command(
             name="pods' routes",
-            argv=(program, "wait", "--timeout", "180"),
-            unless=Succeeds(argv=(program, "check")),
+            argv=(program, "wait", "--timeout", str(SETTLES_S)),
+            unless=Succeeds(argv=(program, "check"), patience_s=SETTLES_S),
             after=(joined, f"Service[{bridge.UNIT}]"),
         )
     ]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 
-from aiprov.converge import Convergence, Event, HostApi, HostResult
+from aiprov.converge import UNTOLD_PAUSE_S, UNTOLD_S, Convergence, Event, HostApi, HostResult
 from aiprov.engines.simulate import SimulateEngine
 from aiprov.errors import UnreachableError
 from aiprov.outcome import Outcome
@@ -49,7 +48,7 @@ def run(
     connect=Quiet,
     plan_only=False,
     stopping=lambda: False,
-    pause=time.sleep,
+    **time,
 ) -> tuple[HostResult, list[Event]]:
     events: list[Event] = []
     api = HostApi(
@@ -65,7 +64,7 @@ def run(
         engine=None if plan_only else engine,
         listener=events.append,
         stopping=stopping,
-        pause=pause,
+        **time,
     )
     return made.run(), events
 
@@ -146,7 +145,7 @@ UNTOLD: State = {"done": False, "said": ["10.0.0.1:6443: timed out"], "untold": 
 DONE: State = {"done": True}
 
 
-def asked(*answers: State, patience_s: float = 60, other: State | None = None):
+def asked(*answers: State, patience_s: float = 60, other: State | None = None, **more):
     """A command whose question has these answers, one a survey; the last stays."""
     question = Succeeds(argv=("applied",), patience_s=patience_s)
     left = iter(answers)
@@ -158,7 +157,9 @@ def asked(*answers: State, patience_s: float = 60, other: State | None = None):
 
     commands = [Command(name=name, argv=("x",), unless=question) for name in ("add-on", "else")]
     waited: list[float] = []
-    result, _ = run(commands, Blind({}), look=look, pause=waited.append)
+    result, _ = run(
+        commands, Blind({}), look=look, clock=lambda: sum(waited), pause=waited.append, **more
+    )
     return result, len(waited)
 
 
@@ -176,12 +177,29 @@ def test_whoever_is_away_for_a_moment_is_asked_again():
 
 
 def test_whoever_stays_away_is_told():
-    result, waited = asked(NO, UNTOLD, patience_s=0.05)
+    result, waited = asked(NO, UNTOLD, patience_s=60)
     assert result.status == "failed"
-    assert waited > 0
+    assert waited == 60 / UNTOLD_PAUSE_S
     assert result.error is not None
     assert result.error.exit_code == 3
     assert "there is no telling whether it is so:\n10.0.0.1:6443: timed out" in str(result.error)
+
+
+def test_who_interrupts_does_not_wait():
+    asked_to_stop = iter([False, True])
+    result, waited = asked(NO, UNTOLD, stopping=lambda: next(asked_to_stop))
+    assert (result.status, waited) == ("failed", 0)
+
+
+def test_what_could_not_be_told_is_no_change_when_it_is():
+    result, waited = asked(UNTOLD, UNTOLD, DONE)
+    assert (result.status, waited) == ("unchanged", 2)
+
+
+def test_what_cannot_be_told_for_long_is_made_so():
+    result, waited = asked(*[UNTOLD] * (1 + int(UNTOLD_S / UNTOLD_PAUSE_S)), DONE)
+    assert (result.status, result.changed) == ("changed", 1)
+    assert waited == UNTOLD_S / UNTOLD_PAUSE_S
 
 
 def test_a_plain_no_is_not_waited_for():

@@ -18,6 +18,8 @@ from aiprov.survey.facts import Facts
 from aiprov.values import proxy_environment
 
 ADMIN = "kube-admin"
+APPLY_S = 180
+"""What an add-on is given at least: kinds that it defines are set up meanwhile."""
 
 
 def network_spec(vars: Vars, node: str) -> NetworkSpec:
@@ -107,7 +109,7 @@ def _applied(vars: Vars, name: str, path: str, joined: str, before: str) -> Comm
     program, patience = programs.path(ADMIN), vars.kubernetes_wait_s
     return Command(
         name=f"add-on {name}",
-        argv=(program, "apply", path, "--timeout", str(patience)),
+        argv=(program, "apply", path, "--timeout", str(max(patience, APPLY_S))),
         unless=Succeeds(argv=(program, "applied", path), patience_s=patience),
         after=(before,),
         waits_for=(joined,),

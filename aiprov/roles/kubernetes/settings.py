@@ -189,8 +189,8 @@ class Vars(RoleVars):
         default=900,
         ge=30,
         le=7200,
-        description="seconds that a node waits for the endpoint, for its turn, or for an API "
-        "server that answers",
+        description="seconds that a node waits for the endpoint, for its turn, and for an API "
+        "server that takes its add-ons",
     )
     kubernetes_ignore_preflight_errors: tuple[PreflightCheck, ...] = Field(
         default=(), description="checks of kubeadm's that do not count, by name; never all"
