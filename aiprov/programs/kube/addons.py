@@ -1,7 +1,8 @@
 """A cluster from one of its control planes: its add-ons, and what else an administrator does.
 
     kube-admin applied FILE    0: the cluster has what the file says; 1: it has not, and what; 2: ?
-    kube-admin apply FILE      makes it so, and takes away what an earlier version of it brought
+    kube-admin apply FILE      makes it so, and takes away what an earlier version of it brought;
+                               for --timeout seconds where the API does not answer
     kube-admin VERB …          the verbs of kube-cluster, kube-etcd and kube-certificates beside it
 
 A file is an add-on, named as the file without its number. Which objects it brought is kept in the
@@ -19,8 +20,8 @@ import time
 from typing import Any, Dict, Iterable, List, NamedTuple, Set, Tuple
 
 from . import drift
-from .host import ADMIN, PAUSE_S, PassingError, RefusedError, beside, refused, tell
-from .kubectl import UNANSWERED, again, get, kubectl, must, refusal, use
+from .host import ADMIN, PAUSE_S, Done, PassingError, RefusedError, beside, refused, tell
+from .kubectl import NOT_YET, PASSING, UNANSWERED, again, get, kubectl, must, refusal, use
 
 MANAGER = ("--server-side", "--field-manager", "aiprov", "--force-conflicts")
 MANAGED, ADDON = "app.kubernetes.io/managed-by", "aiprov.io/addon"
@@ -184,16 +185,25 @@ def established(found: List[Dict[str, Any]], deadline: float) -> None:
 def send(found: List[Dict[str, Any]], deadline: float) -> None:
     """Apply objects, again and again while what keeps them out may be over in a moment."""
 
+    hint = "correct the add-on's settings"
+
     def sent() -> None:
         done = kubectl("apply", *MANAGER, "-f", "-", stdin=listed(found))
         for line in done.out.splitlines():
             tell(line)
         if done.rc != 0:
-            why = f"kubectl apply: {done.err.strip()}"
-            raise refusal(done, why, "correct the add-on's settings")
+            raise refusal(done, f"kubectl apply: {shown(done, found)}", hint)
 
     if found:
         again(sent, deadline)
+
+
+def shown(done: Done, found: List[Dict[str, Any]]) -> str:
+    """What kubectl says of objects; it quotes them, so of a Secret only what may be over soon."""
+    if not drift.is_secret(found):
+        return done.err.strip()
+    passing = NOT_YET.search(done.err) or PASSING.search(done.err)
+    return passing.group(0) if passing else "what it says may hold the secret"
 
 
 def prune(name: str, gone: Set[Thing]) -> None:

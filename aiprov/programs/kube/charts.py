@@ -22,21 +22,21 @@ import tarfile
 import tempfile
 import time
 from functools import partial
-from typing import Any, Dict, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 from . import host
 from .fetched import digest, main, original, read
-from .host import ADMIN, PAUSE_S, Done, RefusedError, tell, write
+from .host import ADMIN, PAUSE_S, Done, PassingError, RefusedError, tell, write
 from .kubectl import UNANSWERED, again, refusal
 
 HELM = os.environ.get("AIPROV_TEST_HELM", "/usr/local/lib/aiprov/helm")
 LOCK = os.environ.get("AIPROV_TEST_LOCK", "/run/aiprov-kube-chart.lock")
 LABEL = "aiprov.io/managed"
-ASK_S = 5
+ASK_S = 10
 PULL_S = 300
 MORE_S = 60
 """What Helm is given beyond the time that it gives the cluster."""
-PATIENCE_S = 30 * PAUSE_S
+PATIENCE_S = 60 * PAUSE_S
 """How long an API that does not answer is tried again."""
 STATES = ("--deployed", "--failed", "--pending", "--superseded", "--uninstalling")
 
@@ -172,10 +172,19 @@ def install(recipe: Dict[str, Any]) -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="aiprov-helm-", dir=os.path.dirname(LOCK)) as folder:
         for chart in charts:
-            again(partial(settle, chart, folder, lock), time.monotonic() + PATIENCE_S)
+            patiently(partial(settle, chart, folder, lock))
         wanted_now = {key(chart) for chart in charts}
-        again(partial(take_away, wanted_now, folder, lock), time.monotonic() + PATIENCE_S)
+        patiently(partial(take_away, wanted_now, folder, lock))
     return 0
+
+
+def patiently(step: Callable[[], None]) -> None:
+    """Take a step, again once an API that was lost is back: be that late in a long installation."""
+    try:
+        step()
+    except PassingError as error:
+        tell(f"once more: {error}")
+        again(step, time.monotonic() + PATIENCE_S)
 
 
 def settle(chart: Chart, folder: str, lock: int) -> None:

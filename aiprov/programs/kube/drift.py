@@ -33,11 +33,16 @@ Object = Dict[str, Any]
 
 
 class Unanswered(Exception):  # noqa: N818 - it is told as what differs, or as a refusal
-    """The API does not say; ``missing``: because something that has to be there before is not."""
+    """The API does not say what an object would be; ``certain``: and will not, as things are."""
 
-    def __init__(self, message: str, missing: bool = False) -> None:
+    def __init__(self, message: str, certain: bool = False) -> None:
         super().__init__(message)
-        self.missing = missing
+        self.certain = certain
+
+
+def refused(status: int, message: str) -> Unanswered:
+    """The error for an answer. Rights may have to be read first by an API server that starts."""
+    return Unanswered(message, certain=400 <= status < 500 and status not in (403, 429))
 
 
 class Server:
@@ -74,14 +79,15 @@ class Server:
         if version not in self.kinds:
             status, known = self.ask("GET", base)
             if status not in (200, 404):
-                raise Unanswered(f"{base} is answered with {status}: {known.get('message')}")
+                why = f"{base} is answered with {status}: {known.get('message')}"
+                raise refused(status, why)
             self.kinds[version] = {
                 one["kind"]: (one["name"], one["namespaced"])
                 for one in known.get("resources") or []
                 if "/" not in one["name"]
             }
         if found["kind"] not in self.kinds[version]:
-            raise Unanswered(f"the cluster has no kind {found['kind']} of {version}", missing=True)
+            raise Unanswered(f"the cluster has no kind {found['kind']} of {version}", certain=True)
         plural, namespaced = self.kinds[version][found["kind"]]
         about = found["metadata"]
         where = f"/namespaces/{about.get('namespace', 'default')}" if namespaced else ""
@@ -94,7 +100,7 @@ class Server:
         if status == 404:
             return None
         if status != 200:
-            raise Unanswered(f"{path} is answered with {status}: {there.get('message')}")
+            raise refused(status, f"{path} is answered with {status}: {there.get('message')}")
         return there
 
     def then(self, found: Object) -> Object:
@@ -102,14 +108,18 @@ class Server:
         path = f"{self.path(found)}?dryRun=All&fieldManager=aiprov&force=true"
         status, made = self.ask("PATCH", path, found)
         if status not in (200, 201):
-            why = "what it says may hold the secret" if is_secret(found) else made.get("message")
-            raise Unanswered(f"{status}: {why}")
+            raise refused(status, f"{status}: {made.get(spoken(found)) or 'refused'}")
         return made
 
 
 def is_secret(found: Any) -> bool:
     """Whether there is a Secret anywhere in an object."""
     return SECRET.search(json.dumps(found)) is not None
+
+
+def spoken(found: Any) -> str:
+    """Which part of the API's answer may be shown: its message may hold the value of a secret."""
+    return "reason" if is_secret(found) else "message"
 
 
 def differences(server: Server, found: Object) -> List[str]:
@@ -120,7 +130,7 @@ def differences(server: Server, found: Object) -> List[str]:
             return ["is not there"]
         return list(unlike(now, server.then(found), is_secret([now, found])))
     except Unanswered as error:
-        if error.missing:
+        if error.certain:
             return [str(error)]
         raise RefusedError(
             f"{found['kind']} {found['metadata']['name']}: {error}",

@@ -12,19 +12,33 @@ from .host import COMMAND_S, PAUSE_S, Done, PassingError, RefusedError, tell
 CACHE = "/run/aiprov/kubectl-cache"
 ABSENT = "aiprov apply installs what a control plane needs"
 UNANSWERED = "does the control plane's endpoint answer here? see: kubectl get --raw /readyz"
-PASSING = re.compile(
+NOT_YET = re.compile(
     r"no matches for kind|ensure CRDs are installed|namespaces \"[^\"]*\" not found"
-    r"|cannot [a-z]+ resource|is being terminated|failed calling webhook|too many requests"
-    r"|unable to handle the request|unable to return a response|etcdserver:|rpc error:"
-    r"|\((ServerTimeout|Timeout|InternalError|ServiceUnavailable)\)|deadline exceeded|timed out"
-    r"|connection refused|was refused|connection lost|reset by peer|broken pipe|client\.timeout"
-    r"|handshake timeout|i/o timeout|no route to host|unreachable|request canceled|goaway"
-    r"|transport is closing|\bEOF\b",
+    r"|could not find the requested resource|cannot [a-z]+ resource|is being terminated"
+    r"|failed calling webhook",
     re.IGNORECASE,
 )
-"""What may be over in a moment: kinds, roles and webhooks that are being set up, an API that
-starts, or whose etcd is given another member and has no leader until that one has come."""
+"""What others bring: kinds, namespaces, rights, webhooks that are being set up."""
+PASSING = re.compile(
+    r"too many requests|unable to handle the request|unable to return a response|etcdserver:"
+    r"|rpc error:|no leader|not yet ready|internal_error|deadline exceeded|timed out"
+    r"|\((ServerTimeout|Timeout|InternalError|ServiceUnavailable|TooManyRequests)\)"
+    r"|connection refused|was refused|connection lost|reset by peer|broken pipe|client\.timeout"
+    r"|handshake timeout|i/o timeout|no route to host|unreachable|request canceled|goaway"
+    r"|temporary failure in name resolution|transport is closing|\bEOF\b",
+    re.IGNORECASE,
+)
+"""What may be over in a moment: an API server starts, or its etcd is given another member and has
+no leader until that one has come."""
+SOON_S = 90 * PAUSE_S
+"""How long what others bring is waited for: it may be a slip of the pen, and never come."""
+PHASE_S = 60 * PAUSE_S
+"""How long a phase of kubeadm's is run again where no API server answers it."""
 Result = TypeVar("Result")
+
+
+class NotYetError(PassingError):
+    """What may be over when others have brought what is lacking."""
 
 
 def use(config: str) -> None:
@@ -57,8 +71,9 @@ def must(*words: str, timeout: float = COMMAND_S) -> Done:
 
 def refusal(done: Done, message: str, hint: str) -> RefusedError:
     """The error for what kubectl or Helm could not do, by what it said."""
-    passing = PASSING.search(done.err)
-    return PassingError(message, hint) if passing else RefusedError(message, hint)
+    if NOT_YET.search(done.err):
+        return NotYetError(message, hint)
+    return PassingError(message, hint) if PASSING.search(done.err) else RefusedError(message, hint)
 
 
 def again(step: Callable[[], Result], deadline: float, say: Callable[[str], None] = tell) -> Result:
@@ -66,17 +81,36 @@ def again(step: Callable[[], Result], deadline: float, say: Callable[[str], None
 
     Raises what the last try raised when the time is over. ``say`` is given why, once each.
     """
-    told = ""
+    told, soon = "", time.monotonic() + SOON_S
     while True:
         try:
             return step()
         except PassingError as error:
-            if time.monotonic() > deadline:
+            end = min(soon, deadline) if isinstance(error, NotYetError) else deadline
+            if time.monotonic() > end:
                 raise
             if str(error) != told:
                 told = str(error)
                 say(f"once more: {told}")
         time.sleep(PAUSE_S)
+
+
+def kubeadm(*words: str, hint: str = "") -> None:
+    """Run kubeadm, which asks an API server for less than a second.
+
+    Raises ``PassingError`` where what it says may be over in a moment, else ``RefusedError``.
+    """
+    try:
+        host.kubeadm(*words, hint=hint)
+    except RefusedError as error:
+        if PASSING.search(str(error)):
+            raise PassingError(str(error), error.hint) from error
+        raise
+
+
+def phase(*words: str) -> None:
+    """Run a phase of kubeadm's that may be run twice, until an API server answers it."""
+    again(lambda: kubeadm(*words), time.monotonic() + PHASE_S)
 
 
 def get(*words: str) -> Dict[str, Any]:

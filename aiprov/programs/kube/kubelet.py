@@ -5,7 +5,8 @@ from typing import Dict, List
 
 from . import settings
 from .cluster import Api
-from .host import Node, RefusedError, document, kubeadm, must, read, remove, tell, wait, write
+from .host import Node, RefusedError, document, must, read, remove, tell, wait, write
+from .kubectl import phase
 from .standing import lacks
 
 FLAGS = "/var/lib/kubelet/kubeadm-flags.env"
@@ -30,16 +31,20 @@ def wait_until_published(node: Node, api: Api) -> None:
     """The first control plane gives the cluster its configuration, which the others wait for."""
     what = "the first control plane to give the cluster the kubelets' configuration"
 
+    trouble: List[str] = []
+
     def published() -> bool:
+        del trouble[:]
         try:
             return settings.is_published(node, api)
-        except RefusedError:
-            return False  # no API server says
+        except RefusedError as error:
+            trouble.append(str(error))
+            return False
 
     if not wait(published, what, node.wait_s):
         raise RefusedError(
             f"the kubelets' configuration in the cluster is not the wanted one after "
-            f"{node.wait_s:g} s",
+            f"{node.wait_s:g} s{''.join(f': {one}' for one in trouble)}",
             "the first control plane gives it: run aiprov for that host too, and see what it says",
         )
 
@@ -48,7 +53,7 @@ def take_configuration(node: Node) -> None:
     """Write the kubelet's configuration as the cluster has it, with this node's patches."""
     patches = node.more.get("patches")
     flag = ["--patches", str(patches)] if patches else []
-    kubeadm("upgrade", "node", "phase", "kubelet-config", *flag)
+    phase("upgrade", "node", "phase", "kubelet-config", *flag)
 
 
 def restart(node: Node) -> None:

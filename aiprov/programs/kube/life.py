@@ -32,6 +32,7 @@ from .host import (
     remove,
     tell,
 )
+from .kubectl import phase
 from .members import wait_until_well
 from .static_pods import followed, start, stop
 from .turn import turn
@@ -113,10 +114,10 @@ def configure_control_plane(node: Node, api: Api, changed: List[str]) -> None:
         if {"control plane", "kubelet", "proxy"} & set(changed) or not settings.is_published(
             node, api
         ):
-            kubeadm("init", "phase", "upload-config", "all", "--config", INIT)
+            phase("init", "phase", "upload-config", "all", "--config", INIT)
             settings.publish(node, api)
         if "proxy" in changed and NO_PROXY not in (node.more.get("skip_phases") or []):
-            kubeadm("init", "phase", "addon", "kube-proxy", "--config", INIT)
+            phase("init", "phase", "addon", "kube-proxy", "--config", INIT)
     if "control plane" in changed:
         # The names in it may be others now; without the file kubeadm makes a new one.
         remove(f"{PKI}/apiserver.crt")

@@ -11,7 +11,7 @@ cleaned away, or finished where all but the end was done.
 import sys
 from typing import Callable, Dict, List
 
-from . import checks, members, settings
+from . import checks, kubectl, members, settings
 from .cluster import PATIENCE_S, Api, Credential, alive, credential, shown, split
 from .hold import held
 from .host import (
@@ -26,6 +26,7 @@ from .host import (
     RUN,
     STARTED,
     Node,
+    PassingError,
     RefusedError,
     alone,
     document,
@@ -57,7 +58,7 @@ RESET = "aiprov cluster reset -l {}, then run aiprov again"
 
 def joined(node: Node) -> int:
     """The question."""
-    reasons = lacks(node)
+    reasons = lacks(node, patient=True)
     for reason in reasons:
         tell(reason)
     return int(bool(reasons))
@@ -72,7 +73,7 @@ def join(node: Node) -> int:
     with alone(node.wait_s):
         remove(BOOTSTRAP)  # of a run that was cut off
         put_back()
-        if not lacks(node):
+        if not lacks(node, patient=True):
             tell(f"{node.name} is a member already")
             return 0
         begun = str(document(STARTED).get("what") or "")
@@ -239,6 +240,8 @@ def control(node: Node, who: Credential, given: str, begun: str) -> None:
             return
         refuse_skew(node, api)
         refuse_taken(node, api)
+        # Who joins may ask as soon as the first has given that right; kubeadm asks just once.
+        Api(who, patience=api.patience).node(node.name)
         write(STARTED, '{"what": "join"}\n')
         members.forget(node)
         clean(node, begun)
@@ -259,16 +262,24 @@ def work(node: Node, who: Credential, given: str, begun: str) -> None:
     refuse_skew(node, api)
     refuse_taken(node, api)
     clean(node, begun)
-    run_join(node, api, given)
+    try:
+        run_join(node, api, given)
+    except PassingError as error:
+        # Control planes may be joining too: until etcd has a leader again, kubeadm gets no answer.
+        tell(f"once more: {error}")
+        api.node(node.name)
+        clean(node, "join")
+        run_join(node, api, given)
     finish(node, by_file(KUBELET, node))
 
 
 def run_join(node: Node, api: Api, given: str) -> None:
+    """Let kubeadm join. Raises ``PassingError`` where it may do so in a moment."""
     name_free(node, api)
     checks.refuse(checks.ports(node))
     write(STARTED, '{"what": "join"}\n')
     write(BOOTSTRAP, given)
-    kubeadm(
+    kubectl.kubeadm(
         "join",
         *("--config", JOIN),
         *ignored(node, manifests=True),

@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any, Dict, List
 
-from .cluster import Api, UnansweredError
+from .cluster import Api, UnansweredError, said
 from .host import FOLDER, INIT, Node, RefusedError, document, inside, read, tell, wait, write
 
 APPLIED = f"{FOLDER}/applied.json"
@@ -114,9 +114,13 @@ def is_published(node: Node, api: Api) -> bool:
     Raises ``RefusedError`` where no API server says.
     """
     wanted = str(node.more.get("kubelet_digest") or "")
+    if not wanted:
+        return True
     status, found = api.answer(kubelet_config(node))
-    noted = (found.get("metadata", {}).get("annotations") or {}).get(DIGEST)
-    return not wanted or (status == 200 and noted == wanted)
+    if status not in (200, 404):
+        raise RefusedError(f"{kubelet_config(node)} is answered with {status}: {said(found)}")
+    annotations = found.get("metadata", {}).get("annotations") or {}
+    return bool(annotations.get(DIGEST) == wanted)
 
 
 def publish(node: Node, api: Api) -> None:
@@ -244,7 +248,7 @@ def settle(node: Node, api: Api) -> None:
             status, answer = api.ask(f"/api/v1/nodes/{node.name}", "PATCH", body)
         except UnansweredError:
             return False
-        if status in (409, 500, 503):
+        if status in (409, 429) or status >= 500:
             return False
         if status >= 300:
             raise RefusedError(
@@ -254,7 +258,7 @@ def settle(node: Node, api: Api) -> None:
         return True
 
     what = f"the Node {node.name} to take its labels and taints"
-    if not wait(set_all, what, min(TRY_S, node.wait_s)):
+    if not wait(set_all, what, min(TRY_S + api.patience, node.wait_s)):
         raise RefusedError(
             f"the Node {node.name} does not take its labels and taints",
             "it is not there, or others change it all the time: kubectl describe node tells",

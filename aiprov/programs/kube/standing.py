@@ -19,6 +19,7 @@ from .host import (
     COMPONENTS,
     KUBELET,
     MANIFESTS,
+    PAUSE_S,
     PKI,
     STARTED,
     STOPPED,
@@ -30,15 +31,31 @@ from .host import (
     read,
 )
 
+LOOK_S = 5 * PAUSE_S
+"""For how long what may be over in a moment is looked at. A question has half a minute."""
 
-def lacks(node: Node) -> List[str]:
-    """Why this host is no working member of the cluster; nothing where it is one."""
+
+def lacks(node: Node, patient: bool = False) -> List[str]:
+    """Why this host is no working member of the cluster; nothing where it is one.
+
+    ``patient``: what may be over in a moment is looked at again, before anybody acts on it.
+    """
     if not exists(KUBELET):
         return [f"{node.name} has not joined: {KUBELET} is not there"]
     begun = document(STARTED).get("what")
     if begun:
         return [f"{node.name} has joined by half: kubeadm {begun} was cut off"]
-    return unfit(node)
+    return lasting(node) if patient else unfit(node)
+
+
+def lasting(node: Node) -> List[str]:
+    """What a member lacks for a while: an API server restarts, or answers late on a busy host."""
+    end = time.monotonic() + LOOK_S
+    while True:
+        reasons = unfit(node)
+        if not reasons or time.monotonic() >= end:
+            return reasons
+        time.sleep(PAUSE_S)
 
 
 def unwell(node: Node) -> List[str]:
@@ -110,7 +127,7 @@ def registered(node: Node, who: Credential) -> List[str]:
 
 def ended(node: Node, api: Api) -> bool:
     """Whether a join that was cut off had done all of its work."""
-    if not exists(KUBELET) or unfit(node):
+    if not exists(KUBELET) or lasting(node):
         return False
     labels = api.node(node.name).get("metadata", {}).get("labels", {})
     roles = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")

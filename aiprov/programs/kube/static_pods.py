@@ -75,7 +75,10 @@ def followed(node: Node, api: Api, components: Sequence[str]) -> Iterator[None]:
     new = [name for name in components if read(f"{MANIFESTS}/{name}.yaml") != texts[name]]
 
     def run_as_changed() -> bool:
-        found = {name: _running(node, api, name) for name in new}
+        try:
+            found = {name: _running(node, api, name) for name in new}
+        except RefusedError:
+            return False  # no API server says, perhaps as it is one of them
         return all(ready and digest != before[name] for name, (digest, ready) in found.items())
 
     if not wait(run_as_changed, f"{', '.join(new)} to run as changed", START_S):
@@ -86,11 +89,11 @@ def followed(node: Node, api: Api, components: Sequence[str]) -> Iterator[None]:
 
 
 def _running(node: Node, api: Api, component: str) -> Tuple[str, bool]:
-    """Which manifest the pod that runs is of, and whether it is ready."""
-    try:
-        found = api.ask(f"/api/v1/namespaces/kube-system/pods/{component}-{node.name}")[1]
-    except UnansweredError:
-        return "", False
+    """Which manifest the pod that runs is of, and whether it is ready.
+
+    Raises ``RefusedError`` where no API server says: the one that runs would then be of none.
+    """
+    found = api.answer(f"/api/v1/namespaces/kube-system/pods/{component}-{node.name}")[1]
     annotations = found.get("metadata", {}).get("annotations") or {}
     digest = str(annotations.get("kubernetes.io/config.hash") or "")
     return digest, bool(digest) and is_ready(found)

@@ -28,6 +28,8 @@ class Turn:
         self.name = name
         self.seen = ("", 0.0)  # what was last seen of another's, and when first
         self.holder = ""
+        self.refused = 0.0  # when it was first refused, of late
+        self.trouble = "nobody has said whose turn it is"
         self.over = threading.Event()
 
     def take(self) -> bool:
@@ -36,20 +38,35 @@ class Turn:
             status, found = self.api.ask(f"{LEASES}/{NAME}")
             if status == 404:
                 return self._put("POST", LEASES, {})
-            if status >= 500:
-                return False  # etcd may have no leader for a while
             if status >= 300:
-                raise RefusedError(
-                    f"the Lease {NAME} cannot be read ({status}): {said(found)}",
-                    "the administrator's certificate that this host made is not accepted: the "
-                    "cluster was made with other secrets",
-                )
+                raise self._refusal(status, found, "read")
+            self.refused = 0.0
             self.holder = found.get("spec", {}).get("holderIdentity") or ""
             if self.holder in ("", self.name) or self._stale(found):
                 return self._put("PUT", f"{LEASES}/{NAME}", found["metadata"])
-        except UnansweredError:
-            return False
+        except UnansweredError as error:
+            self.trouble = str(error)
+            self.seen = ("", 0.0)  # whoever has it could not renew it either
         return False
+
+    def _refusal(self, status: int, found: Dict[str, Any], verb: str) -> Exception:
+        """Why it could not be had: for the moment, or for good.
+
+        etcd may have no leader for a while. In a cluster that has just begun, the administrators'
+        group may do nothing until its rights are bound, and kube-system is not there at once.
+        """
+        text = f"the Lease {NAME} cannot be {verb} ({status}): {said(found)}"
+        if status >= 500 or status == 429:
+            return UnansweredError(text)
+        if status in (403, 404):
+            self.refused = self.refused or time.monotonic()
+            if time.monotonic() - self.refused < self.api.patience:
+                return UnansweredError(text)
+        return RefusedError(
+            text,
+            "the administrator's certificate that this host made is not accepted: the "
+            "cluster was made with other secrets",
+        )
 
     def _stale(self, lease: Dict[str, Any]) -> bool:
         version = str(lease["metadata"]["resourceVersion"])
@@ -75,10 +92,8 @@ class Turn:
         status, found = self.api.ask(path, method, body)
         if status == 409:
             return False
-        if status >= 500:
-            raise UnansweredError(f"{status} {said(found)}")
         if status >= 300:
-            raise RefusedError(f"the Lease {NAME} cannot be written ({status}): {said(found)}")
+            raise self._refusal(status, found, "written")
         return True
 
     def renew(self) -> None:
@@ -107,9 +122,9 @@ def turn(api: Api, name: str, wait_s: float) -> Iterator[None]:
     """Have the turn within. Raises ``RefusedError`` where it does not come in time."""
     one = Turn(api, name)
     if not wait(one.take, f"this host's turn (the Lease {NAME} in kube-system)", wait_s):
-        who = f" of {one.holder}" if one.holder else ""
+        why = f"it is the turn of {one.holder}" if one.holder else one.trouble
         raise RefusedError(
-            f"this host's turn did not come in {wait_s:g} s: it is the turn{who}",
+            f"this host's turn did not come in {wait_s:g} s: {why}",
             f"see what {one.holder or 'the API server'} does, and run aiprov again; "
             f"kubectl -n kube-system get lease {NAME}",
         )

@@ -1,8 +1,8 @@
 """A kubectl that stands in: objects in a folder of JSON, the verbs that the programs use.
 
 ``state.json`` beside it: ``objects`` by ``KIND|NAMESPACE|NAME``; ``kinds`` that are not there;
-``fails``: how often a verb fails with a text before it works; ``raw``: what paths answer;
-``drain``: what it says and its exit status. ``log`` has one line a call.
+``fails``: the texts with which a verb fails at first, null where it works in between; ``raw``:
+what paths answer; ``drain``: what it says and its exit status. ``log`` has one line a call.
 """
 
 import json
@@ -155,8 +155,8 @@ verb = next(word for word in words if word in verbs)
 with (HERE / "log").open("a") as log:
     log.write(" ".join(words) + "\n")
 failing = state.get("fails", {}).get(verb, [])
-if failing:
-    text = failing.pop(0)
+text = failing.pop(0) if failing else None
+if text is not None:
     end(1, text)
 verbs[verb]()
 save()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ class Plane:
         path, _, asked = path.partition("?")
         state = self.state
         if refused := state.get("refuses", {}).get(method):
-            return 500, {"message": refused}
+            return state.get("status", 500), {"message": refused}
         parts = path.split("/")[2:] if path.startswith("/api/") else path.split("/")[3:]
         if len(parts) == 1:
             known = [one for one in KINDS if KINDS[one][0] == path.partition("/")[2]]
@@ -213,8 +214,26 @@ def test_nor_by_what_the_api_says_of_it(plane: Plane) -> None:
     plane.change(refuses={"PATCH": 'data.password: Invalid value: "aGVsbG8="'})
     asked = plane.run("applied", plane.manifest("1-x.yaml", secret))
     assert asked.returncode == 2
-    assert "Secret key: 500: what it says may hold the secret" in asked.stderr
+    assert "Secret key: 500: refused" in asked.stderr
     assert "aGVsbG8=" not in asked.stdout + asked.stderr
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'Error: illegal base64 data, error found in #10 byte of ...|d":"aGVsbG8"|...\n',
+        'Error: etcdserver: request timed out: {"password": "aGVsbG8"}\n',
+    ],
+    ids=["refused", "for a moment"],
+)
+def test_nor_by_what_kubectl_says_of_it(plane: Plane, said: str) -> None:
+    secret = thing("Secret", "key", "kube-system", data={"password": "aGVsbG8"})
+    path = plane.manifest("1-x.yaml", secret)
+    assert plane.run("apply", path).returncode == 0
+    plane.change(fails={"apply": [None, said]})  # its record comes before it
+    done = plane.run("apply", path)
+    assert plane.state["fails"] == {"apply": []}
+    assert "aGVsbG8" not in done.stdout + done.stderr
 
 
 WITHIN: dict[str, str] = {
@@ -316,11 +335,22 @@ def test_what_is_over_in_a_moment_is_tried_again(plane: Plane) -> None:
 def test_what_never_is_over_is_told_in_the_end(plane: Plane) -> None:
     text = "Error from server: etcdserver: request timed out\n"
     plane.change(fails={"get": [text] * 1000})
-    done = plane.run("apply", plane.manifest("1-x.yaml", SPACE), "--timeout", "0.2")
+    done = plane.run("apply", plane.manifest("1-x.yaml", SPACE), "--timeout", "5")
     assert done.returncode == 2
     assert "etcdserver: request timed out" in done.stderr
     assert done.stdout.count("once more: ") == 1
     assert "hint: " in done.stderr
+
+
+def test_what_others_bring_is_not_waited_for_as_long(plane: Plane) -> None:
+    """A kind that is not there may be a slip of the pen: nobody waits 15 minutes for that."""
+    text = 'error: no matches for kind "Deploymint" in version "apps/v1"\n'
+    plane.change(fails={"apply": [text] * 1000})
+    began = time.monotonic()
+    done = plane.run("apply", plane.manifest("1-x.yaml", SPACE), "--timeout", "900")
+    assert done.returncode == 2
+    assert "Deploymint" in done.stderr
+    assert time.monotonic() - began < 300
 
 
 def test_what_is_wrong_with_a_manifest_is_told(plane: Plane) -> None:
@@ -345,6 +375,17 @@ def test_an_api_that_fails_is_no_drift(plane: Plane) -> None:
     done = plane.run("applied", plane.manifest("1-x.yaml", SPACE))
     assert (done.returncode, done.stdout) == (2, "")
     assert "Namespace gpus: 500: admission webhook said no" in done.stderr
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, 1), (422, 1), (403, 2), (429, 2), (503, 2)])
+def test_what_the_api_refuses_for_good_differs(plane: Plane, status: int, code: int) -> None:
+    """Only where it may say something else in a moment is there no telling."""
+    plane.run("apply", plane.manifest("1-x.yaml", SPACE))
+    plane.change(refuses={"PATCH": "the webhook does not support dry run"}, status=status)
+    done = plane.run("applied", plane.manifest("1-x.yaml", SPACE))
+    assert done.returncode == code
+    told = done.stdout if code == 1 else done.stderr
+    assert f"{status}: the webhook does not support dry run" in told
 
 
 def test_a_kind_that_is_not_there_yet_is_what_differs(plane: Plane) -> None:
@@ -453,8 +494,97 @@ def test_what_is_not_well_is_told(plane: Plane) -> None:
 
 def test_without_an_api_nothing_else_is_asked(plane: Plane) -> None:
     plane.put({"objects": {}})
-    found = plane.json("health")
+    found = plane.json("health", "--patience", "0.1")
     assert [one["what"] for one in found["problems"]] == ["API"]
+
+
+def leaderless(**times: int) -> dict[str, list[str]]:
+    """What kubectl says of an API whose etcd has no leader, so many times a verb."""
+    said = (
+        "Error from server: etcdserver: no leader\n",
+        "Unable to connect to the server: net/http: TLS handshake timeout\n",
+    )
+    return {verb: [said[at % 2] for at in range(number)] for verb, number in times.items()}
+
+
+LEADERLESS: dict[str, dict[str, int]] = {
+    "nodes": {"get": 2},
+    "health": {"get": 2},
+    "version --patience 60": {"version": 2, "get": 1},
+    "drain gpu1 --timeout 60": {"get": 2, "annotate": 1, "cordon": 1, "drain": 2},
+    "delete gpu1": {"delete": 2},
+}
+
+
+@pytest.mark.parametrize("words", LEADERLESS)
+def test_an_api_that_is_away_for_a_moment_is_asked_again(plane: Plane, words: str) -> None:
+    """As it is when a control plane has just joined or left."""
+    plane.etcd("print(json.dumps({'members': []}))")
+    versions = {key: {"gitVersion": "v1.36.4"} for key in ("clientVersion", "serverVersion")}
+    plane.tool("kubeadm", "print('v1.36.4')")
+    state = {**cluster(node("gpu1")), "version": versions}
+    plane.put({**state, "fails": leaderless(**LEADERLESS[words])})
+    done = plane.run(*words.split())
+    assert done.returncode == 0, done.stderr
+    assert not any(plane.state["fails"].values())
+    if words.startswith(("nodes", "health", "version")):
+        json.loads(done.stdout)
+    if words == "health":
+        assert json.loads(done.stdout)["healthy"]
+
+
+def test_a_node_is_freed_by_an_api_that_is_away_for_a_moment(plane: Plane) -> None:
+    plane.put(cluster(node("gpu1")))
+    plane.run("drain", "gpu1")
+    plane.change(fails=leaderless(get=1, uncordon=1, annotate=2))
+    done = plane.run("uncordon", "gpu1")
+    assert done.returncode == 0, done.stderr
+    assert "once more: kubectl uncordon gpu1: " in done.stdout
+    there = plane.json("nodes")["nodes"][0]
+    assert (there["schedulable"], there["cordoned_by_aiprov"]) == (True, False)
+
+
+def test_an_api_that_stays_away_has_a_status_of_its_own(plane: Plane) -> None:
+    plane.put({**cluster(node("gpu1")), "fails": leaderless(get=1000, version=1000)})
+    for words in (("version",), ("nodes", "--patience", "0.1")):
+        done = plane.run(*words)
+        assert (done.returncode, done.stdout) == (75, "")
+        assert "hint: " in done.stderr
+
+
+def test_a_request_that_hangs_is_not_all_of_the_time(plane: Plane) -> None:
+    plane.put(cluster(node("gpu1")))
+    plane.json("nodes", "--pods")
+    assert all("--request-timeout=15s" in line for line in plane.log("get"))
+    plane.run("drain", "gpu1")
+    assert "--request-timeout=15s" in plane.log("drain")[0]
+
+
+def test_an_api_that_goes_away_meanwhile_is_what_is_not_well(plane: Plane) -> None:
+    plane.etcd("print(json.dumps({'members': []}))")
+    plane.put(cluster(node("gpu1")))
+    plane.tool("kubectl", SHAKY + STANDIN.read_text())
+    found = plane.json("health", "--patience", "0.1")
+    assert [one["what"] for one in found["problems"]] == ["API"]
+    assert "no leader" in found["problems"][0]["why"]
+
+
+SHAKY = """import sys
+if "--raw" not in sys.argv:
+    sys.exit("Error from server: etcdserver: no leader")
+"""
+
+
+def test_a_drain_goes_on_in_what_is_left_of_its_time(plane: Plane) -> None:
+    plane.put({**cluster(node("gpu1")), "fails": leaderless(drain=1)})
+    done = plane.run("drain", "gpu1", "--timeout", "30")
+    assert done.returncode == 0, done.stderr
+    first, second = (line.split("--timeout=")[1].split("s")[0] for line in plane.log("drain"))
+    assert first == "30"
+    assert 1 <= int(second) < 30
+    plane.change(drain={"rc": 1, "says": SAYS})
+    assert plane.run("drain", "gpu1", "--timeout", "30").returncode == 2
+    assert len(plane.log("drain")) == 3, "what a budget keeps is kept"
 
 
 def test_a_node_is_drained_and_freed_again(any_plane: Plane) -> None:

@@ -257,6 +257,30 @@ def test_a_turn_that_does_not_come_is_told(cluster):
     assert not [words for words in cluster.host.kubeadm() if words.startswith("join")]
 
 
+@pytest.mark.parametrize("status", [403, 404, 429, 500])
+@pytest.mark.parametrize("path", [LEASES, f"{LEASES}/aiprov-control-plane"])
+def test_a_cluster_that_has_just_begun_is_waited_for(cluster, path, status):
+    """Administrators have no rights yet, kube-system is not there, etcd has no leader."""
+    cluster.lives()
+    cluster.control_plane(wait_s=20)
+    cluster.host.objects.broken[path] = status
+    process = cluster.host.begin("node", "join", cluster.credential, "this host's turn")
+    cluster.host.objects.broken.clear()
+    assert process.wait(20) == 0
+    process.stdout.close()
+    process.stderr.close()
+    member(cluster)
+
+
+def test_a_lease_that_stays_forbidden_is_told(cluster):
+    cluster.lives()
+    cluster.control_plane(wait_s=0.5)
+    cluster.host.objects.broken[f"{LEASES}/aiprov-control-plane"] = 403
+    status, _, wrong = cluster.host.run("node", "join", cluster.credential)
+    assert status == 2
+    assert "the Lease aiprov-control-plane cannot be read (403): broken" in wrong
+
+
 @pytest.mark.parametrize("cluster", **BOTH)
 def test_a_join_that_was_cut_off_is_cleaned_up_and_done_again(cluster):
     cluster.lives()

@@ -373,6 +373,21 @@ def test_without_an_api_server_only_the_host_is_looked_at(worker):
     worker.is_so("configured")
 
 
+def test_a_phase_that_got_no_answer_is_run_again(first):
+    first.init(san="other")
+    failed = []
+
+    def kubeadm(argv: list[str], text: str) -> Answer:
+        if argv[3:4] == ["upload-config"] and not failed:
+            failed.append(argv)
+            return 1, "error execution phase upload-config/kubeadm: etcdserver: no leader\n"
+        return first.kubeadm(argv, text)
+
+    first.host.on["kubeadm"] = kubeadm
+    first.becomes_so("configured", "configure")
+    assert first.told().count(UPLOAD) == 2
+
+
 def test_an_api_that_fails_while_it_is_asked_is_no_drift(first):
     """etcd loses its leader between two questions, as it does while a member joins."""
     path = "/api/v1/namespaces/kube-system/configmaps/kubelet-config"

@@ -190,6 +190,44 @@ def test_an_api_server_that_has_no_answer_for_a_while_is_asked_again(cluster):
     member(cluster)
 
 
+@pytest.mark.parametrize(
+    ("said", "verbs"),
+    [
+        ("error execution phase preflight: etcdserver: no leader\n", ["join", "reset", "join"]),
+        ("error execution phase preflight: [ERROR NumCPU]: too few\n", ["join"]),
+    ],
+    ids=["etcd has no leader", "the host is not fit"],
+)
+def test_a_join_that_got_no_answer_is_begun_once_more(cluster, said, verbs):
+    """kubeadm asks for less than a second, and control planes may be joining at the same time."""
+    cluster.lives()
+    cluster.worker()
+    failed: list[list[str]] = []
+
+    def kubeadm(argv: list[str], text: str) -> Answer:
+        if argv[1] == "join" and not failed:
+            failed.append(argv)
+            return 1, said
+        return cluster.kubeadm(argv, text)
+
+    cluster.host.on["kubeadm"] = kubeadm
+    status, _, wrong = cluster.host.run("node", "join", cluster.credential)
+    assert [words.split()[0] for words in cluster.host.kubeadm()] == verbs
+    assert status == (0 if len(verbs) > 1 else 2), wrong
+
+
+@pytest.mark.parametrize("sick", [1, 1000], ids=["for a moment", "for good"])
+def test_a_member_whose_kubelet_is_not_well(cluster, sick):
+    cluster.lives()
+    cluster.worker()
+    assert cluster.host.run("node", "join", cluster.credential)[0] == 0
+    answers = iter([500] * sick)
+    cluster.host.stop(10248)
+    cluster.host.serve(10248, lambda *_: (next(answers, 200), {}))
+    status, said, _ = cluster.host.run("node", "joined")
+    assert (status, "kubelet is not well" in said) == ((0, False) if sick == 1 else (1, True))
+
+
 def leftover(path: str) -> Callable[[Cluster], object]:
     return lambda it: it.host.write(path, "x")
 
