@@ -64,8 +64,9 @@ def _launcher(module: str, host: Facts) -> str:
     return (
         f"#!{interpreter(host)} -B\n"
         "import sys\n\n"
+        "from kube import ended\n"
         f"from kube.{module} import run\n\n"
-        "raise SystemExit(run(sys.argv[1:]))\n"
+        "raise SystemExit(ended(run, sys.argv[1:]))\n"
     )
 
 

@@ -8,3 +8,15 @@ programs it is standard-library Python 3.6 that imports nothing of aiprov. Verbs
 yes or done, with 1 for no and one line for each thing that differs on standard output, and with 2
 for refused or failed, with the message and then ``hint: …`` on standard error.
 """
+
+import traceback
+from typing import Callable, List
+
+
+def ended(run: Callable[[List[str]], int], words: List[str]) -> int:
+    """A program's exit status. A defect of it is no answer: Python's own status would say no."""
+    try:
+        return run(words)
+    except Exception:  # noqa: BLE001  whatever it is, it is told and counts as a failure
+        traceback.print_exc()
+        return 2

@@ -97,8 +97,10 @@ def running_kubelet(node: Node) -> str:
         status, found = Api(credential(read(KUBELET), KUBELET)).ask(f"/api/v1/nodes/{node.name}")
     except UnansweredError:
         return ""
+    if status != 200:
+        return ""  # what is answered then is no Node
     told = found.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", "")
-    return version(told) if status == 200 and told else ""
+    return version(told) if told else ""
 
 
 # ---------------------------------------------------------------- doing it

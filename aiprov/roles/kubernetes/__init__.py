@@ -54,6 +54,8 @@ GROUPS: tuple[str, ...] = (CONTROL_PLANE, WORKER)
 JOIN = "the node belongs to the cluster"
 UPGRADE = "the node runs its version of Kubernetes"
 CONFIGURE = "the node is configured as it should be"
+UNTOLD_S = 60.0
+"""How long what a host cannot tell of itself just now is asked again."""
 KUBELET = "kubelet.service"
 ADMIN_PROGRAMS = ("kube-admin", "kube-cluster")
 IMAGES = "kube-images"
@@ -204,7 +206,7 @@ def _belonging(vars: Vars, host: Facts, loaded: LoadedSecrets, parts: Parts) -> 
             name=JOIN,
             argv=(node, "join"),
             stdin=loaded.bootstrap_kubeconfig(made.endpoint, made.name),
-            unless=Succeeds(argv=(node, "joined")),
+            unless=Succeeds(argv=(node, "joined"), patience_s=UNTOLD_S),
             waits_for=(
                 *packages.addresses(),
                 f"Service[{runtime.unit(vars)}]",
@@ -215,13 +217,13 @@ def _belonging(vars: Vars, host: Facts, loaded: LoadedSecrets, parts: Parts) -> 
         Command(
             name=UPGRADE,
             argv=(life, "upgrade"),
-            unless=Succeeds(argv=(life, "upgraded")),
+            unless=Succeeds(argv=(life, "upgraded"), patience_s=UNTOLD_S),
             waits_for=(f"Command[{JOIN}]",),
         ),
         Command(
             name=CONFIGURE,
             argv=(life, "configure"),
-            unless=Succeeds(argv=(life, "configured")),
+            unless=Succeeds(argv=(life, "configured"), patience_s=UNTOLD_S),
             waits_for=(f"Command[{JOIN}]", f"Command[{UPGRADE}]"),
             after=files.configuring(vars, parts),
         ),

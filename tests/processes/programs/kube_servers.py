@@ -87,6 +87,10 @@ users:
 """
 
 
+STATUS = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+"""What an API server answers that does not do what it is asked, with a message."""
+
+
 class Objects:
     """What the API servers of a cluster have in common, kept by path."""
 
@@ -110,6 +114,10 @@ class Objects:
         }
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        status, found = self._answer(method, path, body)
+        return status, found if status < 300 else {**STATUS, "code": status, **found}
+
+    def _answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         with self.lock:
             self.asked.append(f"{method} {path}")
             if path in self.broken:

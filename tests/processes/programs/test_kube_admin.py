@@ -15,7 +15,7 @@ import pytest
 from aiprov import programs
 from aiprov.resources import File
 from tests.processes.programs.kube_host import PACKAGE, addresses
-from tests.processes.programs.kube_servers import Authority, Server
+from tests.processes.programs.kube_servers import STATUS, Authority, Server
 from tests.pythons import find
 from tests.unit.kubernetes.nodes import node as facts
 
@@ -67,7 +67,7 @@ class Plane:
         path, _, asked = path.partition("?")
         state = self.state
         if refused := state.get("refuses", {}).get(method):
-            return state.get("status", 500), {"message": refused}
+            return state.get("status", 500), {**STATUS, "message": refused}
         parts = path.split("/")[2:] if path.startswith("/api/") else path.split("/")[3:]
         if len(parts) == 1:
             known = [one for one in KINDS if KINDS[one][0] == path.partition("/")[2]]
@@ -82,7 +82,7 @@ class Plane:
         where = before[2] if len(before) > 2 else ""
         found = state["objects"].get(f"{plural[:-1]}|{where}|{name}")
         if found is None:
-            return 404, {"message": f"{plural} {name} not found"}
+            return 404, {**STATUS, "message": f"{plural} {name} not found"}
         if method == "PATCH":
             assert asked == "dryRun=All&fieldManager=aiprov&force=true"
             return 200, {**merged(found, body), "status": {"seen": 2}}

@@ -49,3 +49,15 @@ def test_the_programs_start(tmp_path, version):
         assert done.stderr.startswith(f"usage: {name} ")
     left = [path.name for path in tmp_path.rglob("__pycache__")]
     assert not left, "compiled files lie beside them"
+
+
+def test_a_defect_is_no_answer(tmp_path):
+    """Python's own exit status for it is 1, which of a question is a plain no."""
+    laid(tmp_path, sys.executable, node())
+    (tmp_path / programs.FOLDER.lstrip("/") / "kube/life.py").write_text(
+        "def run(words):\n    return words.nothing\n"
+    )
+    program = tmp_path / programs.path("kube-life").lstrip("/")
+    done = subprocess.run([program, "upgraded"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "AttributeError" in done.stderr

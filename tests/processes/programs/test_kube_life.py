@@ -388,11 +388,14 @@ def test_a_phase_that_got_no_answer_is_run_again(first):
     assert first.told().count(UPLOAD) == 2
 
 
-def test_an_api_that_fails_while_it_is_asked_is_no_drift(first):
-    """etcd loses its leader between two questions, as it does while a member joins."""
-    path = "/api/v1/namespaces/kube-system/configmaps/kubelet-config"
-    first.cluster.host.objects.broken[path] = 500
-    first.is_so("configured")
+@pytest.mark.parametrize("question", ["configured", "upgraded"])
+@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("path", [f"{CONFIGMAPS}/kubelet-config", NODE])
+def test_an_api_that_fails_while_it_is_asked_is_no_drift(first, path, status, question):
+    """etcd loses its leader before or between two questions, as it does while a member joins."""
+    first.images("v1.36.4")
+    first.cluster.host.objects.broken[path] = status
+    first.is_so(question)
 
 
 # ---------------------------------------------------------------- versions
