@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,12 +11,10 @@ from typing import IO
 from aiprov.cluster.members import Member, Members
 from aiprov.cluster.plane import ADMIN, Hosts, Say, answering
 from aiprov.errors import HostError, UnreachableError, UsageError
+from aiprov.programs.kube.snapshot import PIECE, digest_of
 
-BLOCK, DIGEST = 512, 32
-"""An etcd snapshot is whole blocks and then the SHA-256 of them (etcd's own check on restore)."""
 ETCD = "/etc/kubernetes/manifests/etcd.yaml"
 """By which a host is known as a control plane that kubelet starts."""
-PIECE = 1 << 20
 RENEW_S = 1800.0
 
 
@@ -52,25 +49,13 @@ def _taken(hosts: Hosts, members: Members, out: IO[bytes]) -> Member:
     hosts.must(plane, (ADMIN, "snapshot", "-"), into=out, timeout_s=None)
     out.flush()
     os.fsync(out.fileno())
-    if not whole(out):
+    if digest_of(out) is None:
         raise HostError(
             plane.host.name,
             "the snapshot is not whole: its digest is not that of what it holds",
             hint="run it again; aiprov cluster status tells how etcd is",
         )
     return plane
-
-
-def whole(source: IO[bytes]) -> bool:
-    """Whether a snapshot's digest is that of what it holds."""
-    size = source.seek(0, os.SEEK_END)
-    left, digest = size - DIGEST, hashlib.sha256()
-    source.seek(0)
-    while left > 0:
-        piece = source.read(min(PIECE, left))
-        digest.update(piece)
-        left -= len(piece)
-    return size % BLOCK == DIGEST and source.read() == digest.digest()
 
 
 def restoring(members: Members, path: Path, host: str | None) -> Member:
@@ -84,7 +69,7 @@ def restoring(members: Members, path: Path, host: str | None) -> Member:
         raise UsageError(f"{chosen} is no control plane", hint=f"they are {', '.join(planes)}")
     try:
         with path.open("rb") as source:
-            good = whole(source)
+            good = digest_of(source) is not None
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}", hint="give a snapshot's file") from error
     if not good:

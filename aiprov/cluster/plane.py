@@ -11,6 +11,7 @@ from aiprov import patience
 from aiprov.cluster.members import Member, Members
 from aiprov.errors import HostError, UnreachableError
 from aiprov.programs import path
+from aiprov.programs.kube.all_nodes import AWAY
 from aiprov.resources import Argv
 from aiprov.survey.transport import Completed, OnLine, Transport, transport_for
 
@@ -19,8 +20,6 @@ ADMIN = path("kube-admin")
 SPARE_S = 240.0
 """How much longer than a drain's own limit its end is waited for: the program asks about pods
 before it and after it, and each question again for a while."""
-AWAY = 75
-"""The exit status of a program that the API did not answer, and may in a moment (EX_TEMPFAIL)."""
 
 Say = Callable[[str, str], object]
 """Is told a host and a line of what goes on there."""

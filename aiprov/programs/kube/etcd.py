@@ -11,7 +11,6 @@ run again.
 """
 
 import base64
-import hashlib
 import http.client
 import json
 import os
@@ -26,10 +25,8 @@ from .cluster import ETCD_CLIENT_PORT, Etcd, UnansweredError, member_address
 from .host import Node, PassingError, RefusedError, main, place, tell
 from .kubectl import again
 from .members import etcd
+from .snapshot import digest_of
 
-BLOCK = 512
-DIGEST = 32
-PIECE = 1 << 20
 STREAM_S = 60
 LOOK_S = 20
 REMOVE_S = 60
@@ -193,19 +190,13 @@ def blobs(node: Node) -> Iterator[bytes]:
 
 def verified(source: IO[bytes], path: str) -> str:
     """The digest of a snapshot that is whole. Raises ``RefusedError`` for one that is not."""
-    size = source.seek(0, os.SEEK_END)
-    left, digest = size - DIGEST, hashlib.sha256()
-    source.seek(0)
-    while left > 0:
-        piece = source.read(min(PIECE, left))
-        digest.update(piece)
-        left -= len(piece)
-    if size % BLOCK != DIGEST or source.read() != digest.digest():
+    digest = digest_of(source)
+    if digest is None:
         raise RefusedError(
             f"{path} is no whole snapshot of etcd: its digest is not that of what it holds",
             "give one that `aiprov cluster snapshot` or `etcdctl snapshot save` has made",
         )
-    return digest.hexdigest()
+    return digest
 
 
 def restore(node: Node, path: str) -> int:

@@ -30,7 +30,6 @@ def configure(node: Node, api: Api, changed: List[str]) -> None:
 def wait_until_published(node: Node, api: Api) -> None:
     """The first control plane gives the cluster its configuration, which the others wait for."""
     what = "the first control plane to give the cluster the kubelets' configuration"
-
     trouble: List[str] = []
 
     def published() -> bool:

@@ -31,11 +31,11 @@ from .host import (
     wait,
     write,
 )
+from .snapshot import PIECE
 from .standing import unwell
 from .static_pods import START_S, flag, manifest, start, stop
 
 TOOL_S = 1800
-PIECE = 1 << 20
 TOOLS = ("etcdutl", "etcdctl")
 """What restores: the first from 3.5 on, the second until 3.5."""
 BUMP = ("--bump-revision", "1000000000", "--mark-compacted")
