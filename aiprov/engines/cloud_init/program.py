@@ -113,7 +113,7 @@ def _unit(python: str) -> str:
 Description=aiprov: go on with the first boot after a reboot or a power loss
 Wants=network-online.target
 After=network-online.target
-ConditionPathExists={STEPS}
+ConditionPathExists={LAUNCHER}
 
 [Service]
 # Not oneshot: the boot must not wait for it, or a unit started by it could wait for the boot.

@@ -58,6 +58,11 @@ class Journal:
         """Whether it was cut off, by a reboot of its own or by a power loss."""
         return self.document.get("status") in (None, "running", "rebooting")
 
+    def all_done(self) -> bool:
+        """Whether a first boot was here, and no step of it is left to do."""
+        steps = self.document.get("steps", ())
+        return bool(steps) and all(entry["status"] == "done" for entry in steps)
+
     def is_done(self, number: int) -> bool:
         """Whether the step needs no more."""
         return bool(self.document["steps"][number]["status"] == "done")

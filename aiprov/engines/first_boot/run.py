@@ -21,11 +21,11 @@ STEPS = "/var/lib/aiprov/first-boot.steps.json"
 UNIT = "aiprov-first-boot.service"
 LOCK = "/run/aiprov-first-boot.lock"
 LOG_FILE = "/var/log/aiprov-first-boot.log"
+# In this order: what a power loss leaves of it is not started at the next boot.
 REMOVED_WHEN_DONE = (
-    STEPS,
-    "/etc/systemd/system/" + UNIT,
     "/var/lib/aiprov/first-boot.py",
     "/var/lib/aiprov/first_boot",
+    "/etc/systemd/system/" + UNIT,
 )
 
 HANDLERS = {
@@ -55,14 +55,16 @@ def main(argv: List[str]) -> int:
     ``wants-reboot`` is cloud-init's question; exit 0 says yes.
     """
     verb = argv[1] if len(argv) > 1 else "run"
-    journal = Journal()
     if verb == "wants-reboot":
-        return 0 if journal.waits_for_reboot() else 1
+        return 0 if Journal().waits_for_reboot() else 1
     with _alone():
-        if not os.path.exists(STEPS):
-            return 0
-        _log_to_file()
-        return _all_steps(verb, journal)
+        journal = Journal()
+        if os.path.exists(STEPS):
+            _log_to_file()
+            return _all_steps(verb, journal)
+        if journal.all_done():  # a power loss cut its end off
+            _end(journal)
+        return 0
 
 
 def _all_steps(verb: str, journal: Journal) -> int:
@@ -82,10 +84,10 @@ def _all_steps(verb: str, journal: Journal) -> int:
             must(["systemctl", "reboot"])
         return 0
     except StepFailedError:
-        _retire(remove=())
+        run(["systemctl", "disable", UNIT])
         return 1
-    journal.finish()
-    _retire(remove=REMOVED_WHEN_DONE)
+    os.unlink(STEPS)
+    _end(journal)
     return 0
 
 
@@ -127,10 +129,11 @@ def _reboot(number: int, step: Step, journal: Journal) -> bool:
     raise RebootError
 
 
-def _retire(remove: "tuple[str, ...]") -> None:
-    """This program is not started at the next boot; what may hold secrets goes."""
+def _end(journal: Journal) -> None:
+    """Say that it is done, now that what may hold secrets is gone, and remove this program."""
+    journal.finish()
     run(["systemctl", "disable", UNIT])
-    for path in remove:
+    for path in REMOVED_WHEN_DONE:
         if os.path.isdir(path):
             shutil.rmtree(path)
         elif os.path.lexists(path):
