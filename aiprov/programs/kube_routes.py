@@ -3,7 +3,7 @@
 apply    make it so for the Nodes that ``kube-nodes`` knows (a document on standard input): a route
          to each other node's pods, the CNI configuration from this node's own networks, and NAT
          for what leaves the pods' networks
-check    0: all is as it should be, by the last `apply`; 1: what differs, a line each
+check    0: all is as it should be, by the last `apply`; 1: what differs, 2: what is not known yet
 wait     until `check` says so; 2 where it does not within --timeout seconds
 remove   take away all that was made; kube-nodes must not run any more
 
@@ -316,7 +316,7 @@ def apply() -> int:
         problems.append(str(error))
     before = last_state().get("problems", [])
     print("".join(f"{problem}\n" for problem in problems if problem not in before), end="")
-    state.update(problems=problems, written=time.monotonic())
+    state.update(problems=problems, complete=known["complete"], written=time.monotonic())
     write(STATE, json.dumps(state, indent=2, sort_keys=True) + "\n")
     return 0
 
@@ -351,7 +351,7 @@ def differences() -> "Iterator[str]":
 def check() -> int:
     found = list(differences())
     print("".join(f"{line}\n" for line in found), end="")
-    return 1 if found else 0
+    return (1 if last_state().get("complete") else 2) if found else 0
 
 
 def wait(seconds: float) -> int:

@@ -45,9 +45,14 @@ def is_member(node: Node) -> bool:
     return exists(KUBELET) and not document(STARTED)
 
 
+def patience(node: Node) -> float:
+    """For how many seconds what does something asks an API that has no answer."""
+    return min(PATIENCE_S, node.wait_s)
+
+
 def by_file(path: str, node: Node) -> Api:
     """The API by a kubeconfig of this host."""
-    return Api(credential(read(path), path), patience=min(PATIENCE_S, node.wait_s))
+    return Api(credential(read(path), path), patience=patience(node))
 
 
 def ask(reasons: Callable[[Node], List[str]]) -> Callable[[Node], int]:
@@ -65,25 +70,31 @@ def ask(reasons: Callable[[Node], List[str]]) -> Callable[[Node], int]:
 # ---------------------------------------------------------------- configuration
 
 
-def unconfigured(node: Node) -> List[str]:
-    """What was changed since the node was last configured, and what is other in the cluster."""
+def unconfigured(node: Node, patience: float = 0) -> List[str]:
+    """What was changed since the node was last configured, and what is other in the cluster.
+
+    Raises ``RefusedError`` where nothing was changed here, and no API server says the rest.
+    """
     lines = [f"{name} of the configuration: changed" for name in settings.changed(node)]
     try:
-        api = Api(credential(read(KUBELET), KUBELET))
+        api = Api(credential(read(KUBELET), KUBELET), patience=patience)
         lines += settings.drift(node, api.node(node.name))
         if node.first and not settings.is_published(node, api):
             lines.append("the cluster does not show which kubelet configuration it has")
     except RefusedError:
-        pass  # no API server answers: what is on this host is all there is to say
+        if not lines:
+            raise
     return lines
 
 
 def configure(node: Node) -> int:
     """Make it so."""
     with alone(node.wait_s):
-        if not is_member(node) or not unconfigured(node):
+        if not is_member(node):
             return 0
         changed = settings.changed(node)
+        if not changed and not unconfigured(node, patience(node)):
+            return 0
         if node.control_plane:
             api = by_file(ADMIN, node)
             if not node.first and {"kubelet", "patches"} & set(changed):
@@ -140,7 +151,9 @@ def configure_control_plane(node: Node, api: Api, changed: List[str]) -> None:
 def upgrade(node: Node) -> int:
     """Make it of its version."""
     with alone(node.wait_s):
-        if not is_member(node) or not upgrading.outdated(node):
+        if not is_member(node):
+            return 0
+        if not upgrading.outdated_here(node) and not upgrading.outdated(node, patience(node)):
             return 0
         upgrading.refuse_packages(node)
         if node.control_plane:

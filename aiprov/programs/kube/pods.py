@@ -65,14 +65,13 @@ def remove_pods(node: Node) -> None:
         return
     crictl = ["crictl", "-r", socket_of(node)]
     left: List[str] = []
+    trouble: List[str] = []
 
     def gone() -> bool:
         status, said, wrong = run([*crictl, "pods", "-q"])
-        if status != 0:
-            raise RefusedError(
-                f"the pods cannot be listed: {last_line(wrong or said) or status}",
-                "systemctl status containerd crio tells why the runtime does not answer",
-            )
+        trouble[:] = [last_line(wrong or said) or str(status)] if status != 0 else []
+        if trouble:
+            return False
         left[:] = said.split()
         for pod in left:
             tell(f"remove the pod {pod[:13]}")
@@ -81,7 +80,13 @@ def remove_pods(node: Node) -> None:
                 run([*crictl, "rmp", "-f", pod], RUNTIME_S)
         return not left
 
-    if not wait(gone, "all pods to be removed", min(RUNTIME_S, node.wait_s)):
+    removed = wait(gone, "all pods to be removed", min(RUNTIME_S, node.wait_s))
+    if trouble:
+        raise RefusedError(
+            f"the pods cannot be listed: {trouble[0]}",
+            "systemctl status containerd crio tells why the runtime does not answer",
+        )
+    if not removed:
         raise RefusedError(
             f"pods cannot be removed: {', '.join(pod[:13] for pod in left)}",
             "crictl pods and the runtime's log tell why",

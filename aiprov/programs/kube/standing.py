@@ -51,11 +51,14 @@ def lacks(node: Node, patient: bool = False) -> List[str]:
 def lasting(node: Node) -> List[str]:
     """What a member lacks for a while: an API server restarts, or answers late on a busy host."""
     end = time.monotonic() + LOOK_S
-    while True:
-        reasons = unfit(node)
-        if not reasons or time.monotonic() >= end:
-            return reasons
+    reasons = unfit(node)
+    while reasons:
+        last = time.monotonic() >= end  # of a slow look, too, there is a second
         time.sleep(PAUSE_S)
+        reasons = unfit(node)
+        if last:
+            break
+    return reasons
 
 
 def unwell(node: Node) -> List[str]:

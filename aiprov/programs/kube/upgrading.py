@@ -8,7 +8,7 @@ import re
 from typing import List
 
 from . import kubelet, settings
-from .cluster import Api, UnansweredError, credential, is_ready
+from .cluster import Api, credential, is_ready
 from .host import (
     FOLDER,
     KUBELET,
@@ -65,8 +65,25 @@ def recorded(api: Api) -> str:
 # ---------------------------------------------------------------- the question
 
 
-def outdated(node: Node) -> List[str]:
-    """What of this node is of another version than it should be."""
+def outdated(node: Node, patience: float = 0) -> List[str]:
+    """What of this node is of another version than it should be.
+
+    Raises ``RefusedError`` where all on this host is of it, and no API server tells what runs.
+    """
+    lines = outdated_here(node)
+    try:
+        running = running_kubelet(node, patience)
+    except RefusedError:
+        if not lines:
+            raise
+        return lines
+    if running and running not in (node.version, version(must(["kubelet", "--version"]))):
+        lines.append(f"the kubelet that runs is of version {running}, not {node.version}")
+    return lines
+
+
+def outdated_here(node: Node) -> List[str]:
+    """What is on this host and is of another version than it should be."""
     lines = []
     if exists(UNDER_WAY):
         lines.append("kubeadm upgrade was cut off")
@@ -77,9 +94,6 @@ def outdated(node: Node) -> List[str]:
         image = image_version(name)
         if image != node.version:
             lines.append(f"{name} is of version {image or 'unknown'}, not {node.version}")
-    running = running_kubelet(node)
-    if running and running not in (node.version, found):
-        lines.append(f"the kubelet that runs is of version {running}, not {node.version}")
     return lines
 
 
@@ -91,14 +105,12 @@ def image_version(name: str) -> str:
     return found.group(1) if found else ""
 
 
-def running_kubelet(node: Node) -> str:
-    """The version that the kubelet has told the cluster; empty where that cannot be asked."""
-    try:
-        status, found = Api(credential(read(KUBELET), KUBELET)).ask(f"/api/v1/nodes/{node.name}")
-    except UnansweredError:
-        return ""
-    if status != 200:
-        return ""  # what is answered then is no Node
+def running_kubelet(node: Node, patience: float) -> str:
+    """The version that the kubelet has told the cluster; empty where it has told none.
+
+    Raises ``RefusedError`` where no API server says.
+    """
+    found = Api(credential(read(KUBELET), KUBELET), patience=patience).node(node.name)
     told = found.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", "")
     return version(told) if told else ""
 

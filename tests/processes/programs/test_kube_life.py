@@ -368,9 +368,33 @@ def test_a_cluster_of_another_version_is_not_configured_as_the_new_one(first):
     assert first.told() == []
 
 
-def test_without_an_api_server_only_the_host_is_looked_at(worker):
+@pytest.mark.parametrize("question", ["configured", "upgraded"])
+def test_without_an_api_server_nobody_can_tell(worker, question):
     worker.cluster.dies()
-    worker.is_so("configured")
+    status, said, wrong = worker.host.run("life", question)
+    assert (status, said) == (2, "")
+    assert "the API server at" in wrong
+
+
+@pytest.mark.parametrize(
+    ("question", "verb"), [("configured", "configure"), ("upgraded", "upgrade")]
+)
+def test_what_nobody_can_tell_is_not_taken_for_done(worker, question, verb):
+    worker.cluster.dies()
+    status, _, wrong = worker.host.run("life", verb)
+    assert status == 2
+    assert "the API server at" in wrong and "hint: " in wrong
+    assert worker.told() == []
+
+
+def test_what_was_changed_here_is_told_without_an_api_server(worker):
+    worker.describe(kubelet_flags={"max-pods": "9"})
+    worker.cluster.dies()
+    assert worker.host.run("life", "configured") == (
+        1,
+        "kubelet flags of the configuration: changed\n",
+        "",
+    )
 
 
 def test_a_phase_that_got_no_answer_is_run_again(first):
@@ -395,7 +419,10 @@ def test_an_api_that_fails_while_it_is_asked_is_no_drift(first, path, status, qu
     """etcd loses its leader before or between two questions, as it does while a member joins."""
     first.images("v1.36.4")
     first.cluster.host.objects.broken[path] = status
-    first.is_so(question)
+    asked = path == NODE or question == "configured"
+    code, said, wrong = first.host.run("life", question)
+    assert (code, said) == (2 if asked else 0, "")
+    assert (f"with {status}: broken" in wrong) == asked
 
 
 # ---------------------------------------------------------------- versions
