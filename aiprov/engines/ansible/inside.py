@@ -124,6 +124,8 @@ class InsideEngine:
             return self._with_holder(problem)
         if call.expects is not None:
             problem = f"{service.name} was started and did not stay up: {problem.splitlines()[0]}"
+        written = ("journalctl", "--sync")  # its last words may still be on their way
+        self._modules.run(command("Have the journal written", written, reads=True))
         argv = ("journalctl", "--unit", service.name, "--lines", "12", "--no-pager", "-o", "cat")
         log = self._modules.run(command("Read what the unit logged", argv, reads=True))
         return f"{problem}\n{log.get('stdout', '')}".rstrip()

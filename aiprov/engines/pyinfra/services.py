@@ -39,7 +39,8 @@ class UnitProperties(FactBase[Mapping[str, str]]):
             "ActiveEnterTimestampMonotonic"
         )
         show = quoted(("systemctl", "show", f"--property={names}", "--", unit))
-        return StringCommand(show, "&&", "printf", "Uptime=", "&&", "cat", "/proc/uptime")
+        # Time is read first: a unit that ends between the two was not up for longer than it says.
+        return StringCommand("printf", "Uptime=", "&&", "cat", "/proc/uptime", "&&", show)
 
     def process(self, output: list[str]) -> Mapping[str, str]:
         return dict(line.partition("=")[::2] for line in output if "=" in line)
@@ -138,6 +139,7 @@ def status(unit: str) -> Commands:
     yield StringCommand(
         *("systemctl", "--no-pager", "--full", "--lines=0", "status", "--", QuoteString(unit)),
         *("|", "head", "-n", "8", ";"),
+        *("journalctl", "--sync", "2>/dev/null", ";"),  # its last words may still be on their way
         *("journalctl", "--no-pager", "--quiet", "--output=cat", "--lines=20"),
         *("--unit", QuoteString(unit)),
     )

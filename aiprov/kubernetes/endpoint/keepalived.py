@@ -17,6 +17,9 @@ UNIT = "keepalived.service"
 _HIGHEST = 200
 """The priority of the inventory's first control plane; each further one has one less."""
 
+_PATIENCE_S = 10
+"""A dead haproxy refuses at once: whoever takes longer is a host under load, not one without it."""
+
 
 def resources(spec: EndpointSpec, me: Member, interface: str, host: Facts) -> list[Resource]:
     """The package, its configuration and its service."""
@@ -56,7 +59,7 @@ global_defs {{
 vrrp_script haproxy {{
     script "{check}"
     interval 2
-    timeout 3
+    timeout {_PATIENCE_S}
     fall 2
     rise 2
 }}

@@ -16,6 +16,8 @@ from aiprov.survey.transport.settings import Settings
 
 _PIECE = 65536
 _SIGNALLED = 255
+_NOTICES_S = 2.0
+"""By when paramiko's thread has read the end of a connection that could not be written to."""
 
 
 class ParamikoTransport(Runner):
@@ -48,7 +50,10 @@ class ParamikoTransport(Runner):
         client = self._active()
         try:
             return client.open_session(timeout=timeout)
+        except paramiko.ChannelException:
+            raise  # the host's answer: it is there
         except LOST:
+            client.join(_NOTICES_S)
             if client.is_active():
                 raise
             return self._active().open_session(timeout=timeout)
