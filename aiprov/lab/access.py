@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,15 +81,15 @@ def current_boot(folder: Folder, host: Host) -> Process | None:
 
 
 def boot_id(directory: Path, name: str) -> str:
-    """Which boot of the host this is."""
-    return (
-        run_in(directory, name, ["cat", "/proc/sys/kernel/random/boot_id"]).stdout.decode().strip()
-    )
+    """Which boot of the host this is; raises where it cannot be asked."""
+    argv = ["cat", "/proc/sys/kernel/random/boot_id"]
+    return must(name, argv, run_in(directory, name, argv)).stdout.decode().strip()
 
 
 def wait_for(folder: Folder, host: Host, timeout: float) -> None:
     """Wait until a host has booted and lets us in with its known key."""
     said = ""
+    end = time.monotonic() + timeout
 
     def ready() -> bool:
         nonlocal said
@@ -96,8 +97,13 @@ def wait_for(folder: Folder, host: Host, timeout: float) -> None:
             log = (folder.host(host.name) / "log").read_text(encoding="utf-8", errors="replace")
             raise LabError(f"{host.name} did not boot: {log.strip()[-1000:]}")
         command = ssh_argv(folder.root, host.name)
-        command[1:1] = ["-oConnectTimeout=2", "-oBatchMode=yes", "-oConnectionAttempts=1"]
-        done = call([*command, "systemctl", "is-system-running", "--wait"], timeout=timeout)
+        command[1:1] = ["-oConnectTimeout=10", "-oBatchMode=yes", "-oConnectionAttempts=1"]
+        left = max(1.0, end - time.monotonic())
+        try:
+            done = call([*command, "systemctl", "is-system-running", "--wait"], timeout=left)
+        except subprocess.TimeoutExpired:
+            said = "its systemd did not say that it was up"
+            return False
         said = (done.stdout + done.stderr).decode(errors="replace").strip()
         return done.stdout.decode().strip() in _SETTLED
 

@@ -81,7 +81,7 @@ def up(
     vendor: Sequence[Kind] = (),
     kubernetes: Sequence[str] = (),
     say: Callable[[str], object] = lambda text: None,
-    boot_timeout: float = 120,
+    boot_timeout: float = 300,
 ) -> None:
     """Bring these hosts up, next to those that the lab in this folder has already.
 

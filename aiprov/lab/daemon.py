@@ -39,7 +39,7 @@ def start(module: str, place: Path, arguments: Sequence[str]) -> None:
             cwd="/",
         )
     try:
-        until(lambda: running(place) is not None, f"{module} to start", timeout=20)
+        until(lambda: running(place) is not None, f"{module} to start", timeout=120)
     except LabError as error:
         said = (place / "log").read_text(encoding="utf-8", errors="replace").strip()
         raise LabError(f"{error.message}: {said[-1000:]}") from None

@@ -39,7 +39,7 @@ def restore(directory: Path, name: str) -> None:
     """Put a host's network cable back, and wait until the host is reached."""
     host = _folder(directory).read_host(name)
     network.plug(host.machine, True)
-    until(lambda: accepts(host.address), f"{name} to be reached", timeout=30)
+    until(lambda: accepts(host.address), f"{name} to be reached", timeout=120)
 
 
 def hang(directory: Path, name: str) -> None:
@@ -58,7 +58,7 @@ def kill(directory: Path, name: str) -> None:
     build.power_off(folder, folder.read_host(name))
 
 
-def start(directory: Path, name: str, timeout: float = 120) -> None:
+def start(directory: Path, name: str, timeout: float = 300) -> None:
     """Switch a host on that is off, and wait until it has booted."""
     folder = _folder(directory)
     host = folder.read_host(name)
@@ -66,7 +66,7 @@ def start(directory: Path, name: str, timeout: float = 120) -> None:
     wait_for(folder, host, timeout)
 
 
-def reboot(directory: Path, name: str, timeout: float = 120) -> None:
+def reboot(directory: Path, name: str, timeout: float = 300) -> None:
     """Reboot a host from within, and wait until it is up again."""
     folder = _folder(directory)
     host = folder.read_host(name)

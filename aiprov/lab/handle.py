@@ -113,7 +113,7 @@ class Lab:
         argv: Sequence[str],
         *,
         stdin: bytes | None = None,
-        timeout: float | None = 120,
+        timeout: float | None = 600,
         check: bool = True,
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a program on a host as root, from the machine's side; raises where it fails."""

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,11 +166,22 @@ class Process:
 
     def children(self) -> Iterator[Process]:
         """The live children of this process."""
-        for tasks in Path(f"/proc/{self.pid}/task").glob("*/children"):
-            for word in tasks.read_text(encoding="ascii").split():
-                child = Process.of(int(word))
-                if child is not None:
-                    yield child
+        for word in _children_of_threads(self.pid):
+            child = Process.of(int(word))
+            if child is not None:
+                yield child
+
+
+def _children_of_threads(pid: int) -> Iterator[str]:
+    """The ids of a process's children; those of threads that have just ended are left out."""
+    threads: list[Path] = []
+    with suppress(FileNotFoundError, ProcessLookupError):
+        threads += Path(f"/proc/{pid}/task").iterdir()
+    for thread in threads:
+        words: list[str] = []
+        with suppress(FileNotFoundError, ProcessLookupError):
+            words = (thread / "children").read_text(encoding="ascii").split()
+        yield from words
 
 
 def replace(path: Path, text: str, mode: int = 0o644) -> None:

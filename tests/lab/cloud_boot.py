@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiprov.errors import LabError
-from aiprov.lab import boot_id
+from aiprov.lab import access
+from aiprov.lab.machine import Process
 
 SEED = "/var/lib/cloud/seed/nocloud"
 RESULT = "/var/lib/aiprov/first-boot.json"
@@ -47,35 +48,32 @@ def boot(host, user_data: str) -> None:
 
 
 def reboot(host) -> None:
-    """Reboot, and wait for another boot."""
+    """Reboot, and wait until another boot has begun: it may itself reboot before it is done."""
     before = current_boot(host)
     host.run(["systemctl", "reboot"], check=False)
-    until(lambda: current_boot(host) not in (None, before), "another boot", 60)
+    until(lambda: current_boot(host) not in (None, before), "another boot", 300)
 
 
-def current_boot(host) -> str | None:
-    """The id of the host's boot; ``None`` while it is down."""
-    try:
-        return boot_id(host.lab.directory, host.name)
-    except LabError:
-        return None
+def current_boot(host) -> Process | None:
+    """The process that is this boot of the host; ``None`` while it is down."""
+    return access.current_boot(host.lab.folder, host.lab.hosts[host.name])
 
 
 def result(host) -> Mapping[str, Any]:
     """What the first boot says of itself; empty while it has not begun or the host is down."""
-    done = host.run(["cat", RESULT], check=False)
+    try:
+        done = host.run(["cat", RESULT], check=False)
+    except LabError:
+        return {}
     return json.loads(done.stdout) if done.returncode == 0 and done.stdout else {}
 
 
-def ended(host, timeout: float = 300) -> Mapping[str, Any]:
+def ended(host, timeout: float = 900) -> Mapping[str, Any]:
     """Wait for the end of the first boot, through its reboots."""
     seen: dict[str, Any] = {}
 
     def over() -> bool:
-        try:
-            seen.update(result(host))
-        except LabError:
-            return False
+        seen.update(result(host))
         return seen.get("status") in ("done", "failed")
 
     until(over, "the end of the first boot", timeout)

@@ -68,6 +68,7 @@ class Running:
         self._out: list[str] = []
         self._err: list[str] = []
         self._told = threading.Condition()
+        self._over = False  # all of its progress has been read
         self._readers = [
             threading.Thread(target=self._read, args=given)
             for given in ((process.stdout, self._out), (process.stderr, self._err))
@@ -81,6 +82,7 @@ class Running:
                 lines.append(line)
                 self._told.notify_all()
         with self._told:
+            self._over = self._over or lines is self._err
             self._told.notify_all()
 
     def wait_for(self, pattern: str, timeout: float = 300) -> None:
@@ -90,13 +92,8 @@ class Running:
 
     def reaches(self, pattern: str, timeout: float = 300) -> bool:
         """Return as soon as a line of its progress matches, or it has ended without one."""
-
-        def there() -> bool:
-            ended = not self._readers[1].is_alive() or self.process.poll() is not None
-            return ended or self.shows(pattern)
-
         with self._told:
-            while not there():
+            while not (self._over or self.shows(pattern)):
                 if not self._told.wait(timeout):
                     break
         return self.shows(pattern)
@@ -218,7 +215,10 @@ for folder, folders, files in os.walk("/"):
     folders[:] = [one for one in folders if not os.path.join(folder, one).startswith(SKIP)]
     for name in files:
         path = os.path.join(folder, name)
-        status = os.lstat(path)
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:
+            continue  # it was there for a moment
         print(path, oct(status.st_mode), status.st_uid, status.st_gid, status.st_size,
               status.st_mtime_ns, status.st_ctime_ns)
 packages = ["dpkg-query", "-W", "-f", "${Package} ${Version} ${Status}\\n"]
@@ -249,6 +249,19 @@ print("".join(path for path in glob.glob("/run/aiprov*") if path not in KEPT))
 print(subprocess.check_output(["dpkg", "--audit"]).decode())
 print("".join(glob.glob("/var/lib/dpkg/updates/[0-9]*")))
 """
+
+
+def contents(top: Path) -> Iterator[tuple[Path, bytes]]:
+    """The files below a folder, and what is in them; others may remove some meanwhile."""
+    for folder, _, names in os.walk(top):
+        for path in (Path(folder, name) for name in names):
+            if not path.is_file():
+                continue
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                continue
+            yield path, data
 
 
 def left_behind(lab: Lab, host: str) -> str:

@@ -49,7 +49,7 @@ def write_file(host: LabHost, path: str, text: str) -> None:
     host.run(["sh", "-c", 'cat >"$0"', path], stdin=text.encode())
 
 
-def until(question: Callable[[], bool], what: str, timeout: float = 30) -> None:
+def until(question: Callable[[], bool], what: str, timeout: float = 180) -> None:
     deadline = time.monotonic() + timeout
     while not question():
         assert time.monotonic() < deadline, f"in vain: {what}"

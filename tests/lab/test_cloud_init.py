@@ -10,6 +10,7 @@ from aiprov.connection import Connection
 from aiprov.engines.cloud_init import render
 from aiprov.engines.cloud_init.image import pristine
 from aiprov.lab import HostSpec
+from aiprov.lab.access import accepts
 from aiprov.lab.build import power_off
 from aiprov.plan import Desired, HostPlan
 from aiprov.planner import plan
@@ -26,6 +27,7 @@ from aiprov.resources import (
     address,
 )
 from aiprov.roles import Cluster, ClusterHost, load
+from aiprov.survey import Session
 from aiprov.survey.facts import Facts
 from aiprov.survey.session import open_session, survey_facts, survey_state
 from tests.lab import cloud_boot, every_kind
@@ -33,7 +35,7 @@ from tests.lab.conftest import LabHost
 from tests.unit.engines.cloud_configs import EVERY, rendered
 from tests.unit.engines.cloud_configs import image as image_of
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(2400)]  # more than the waits of a test together
 
 SUITES = ("bookworm", "trixie")
 # The lab reaches Debian's packages, not Docker's own repository.
@@ -83,8 +85,14 @@ def connection(host: LabHost) -> Connection:
     )
 
 
+def session_with(host: LabHost) -> Session:
+    """A first boot that goes on after a reboot may be done before sshd is there."""
+    cloud_boot.until(lambda: accepts(host.address), "sshd to be there", 300)
+    return open_session(connection(host))
+
+
 def facts_of(host: LabHost) -> Facts:
-    session = open_session(connection(host))
+    session = session_with(host)
     try:
         return survey_facts(session, host.name)
     finally:
@@ -97,7 +105,7 @@ def desired(resources: Sequence[Resource]) -> list[Desired]:
 
 def left_to_do(host: LabHost, wanted: Sequence[Desired]) -> HostPlan:
     """What the pipeline would still plan for the host."""
-    session = open_session(connection(host))
+    session = session_with(host)
     try:
         facts = survey_facts(session, host.name)
         state = survey_state(session, facts, [item.resource for item in wanted])
@@ -140,12 +148,12 @@ def test_every_kind_is_surveyed_with_an_empty_plan(make_host, tmp_path, suite):
     assert result["status"] == "done", result
     assert "first-boot.steps.json" not in host.text("ls", HOME).split()
     assert set(statuses(result).values()) == {"done"}
-    boots = {host.text("cat", MARK), host.text("cat", f"{MARK}-2"), cloud_boot.current_boot(host)}
+    boots = {host.text("cat", MARK), host.text("cat", f"{MARK}-2"), host.lab.boot_id(host.name)}
     assert len(boots) == 3
     assert_empty(left_to_do(host, wanted))
     assert every_kind.SECRET not in host.text("cat", cloud_boot.LOG)
     assert every_kind.SECRET not in host.text("cat", cloud_boot.RESULT)
-    cloud_boot.until(lambda: _no_unit(host), "the program to remove its unit, its last file", 60)
+    cloud_boot.until(lambda: _no_unit(host), "the program to remove its unit, its last file", 300)
     assert host.text("ls", HOME) == "first-boot.json"
 
 
@@ -213,7 +221,7 @@ def test_a_power_loss_in_the_middle_is_survived(make_host):
         File(path="/etc/aiprov-last", content="x\n"),
     ]
     cloud_boot.boot(host, render(desired(resources), facts_of(host)))
-    cloud_boot.until(lambda: _is_done(host, "Command[first]"), "the first step", 60)
+    cloud_boot.until(lambda: _is_done(host, "Command[first]"), "the first step", 300)
     power_off(host.lab.folder, host.lab.folder.read_host(host.name))
     host.lab.up([HostSpec(name=host.name)])
     result = cloud_boot.ended(host)
@@ -254,9 +262,9 @@ def test_a_configuration_that_breaks_its_service_is_put_back(make_host):
     assert host.text("systemctl", "is-active", unit) == "active"
     status = host.run(["cloud-init", "status", "--wait"], check=False).stdout.decode()
     assert "status: error" in status
-    boot = cloud_boot.current_boot(host)
-    cloud_boot.reboot(host)
-    assert cloud_boot.current_boot(host) != boot
+    boot = host.lab.boot_id(host.name)
+    host.lab.reboot(host.name)
+    assert host.lab.boot_id(host.name) != boot
     assert cloud_boot.result(host)["status"] == "failed"
 
 

@@ -91,8 +91,9 @@ def test_one_host_that_is_not_reached_stops_no_other(
     host = make_host(gpus=[H200])
     plain = make_host()
     gone = tmp_path / "gone.yml"
-    gone.write_text("all: {hosts: {gone: {ansible_host: 192.0.2.1, ansible_user: root}}}\n")
-    both = ("-i", str(gone), "-T", "2")
+    nobody = "ansible_host: 192.0.2.1, ansible_user: root, ansible_ssh_timeout: 2"
+    gone.write_text(f"all: {{hosts: {{gone: {{{nobody}}}}}}}\n")
+    both = ("-i", str(gone), "-T", "60")
     said = doctor(host.inventory, *both, plain.name, "gone")
     assert said.code == 4, said.out + said.err
     assert "error: gone: " in said.err

@@ -29,6 +29,7 @@ from aiprov.resources import (
     Secret,
 )
 from tests.changes import change
+from tests.lab.commands import contents
 from tests.lab.conftest import LabHost
 from tests.lab.engine_hosts import (
     ABSENT,
@@ -107,8 +108,7 @@ def test_secrets_are_nowhere_but_in_their_file(deb12: LabHost, tmp_path: Path) -
     log = deb12.run(["journalctl", "--no-pager", "-o", "json"]).stdout
     assert secret.encode() not in log
     for place in (Path("/dev/shm"), Path.home() / ".ansible" / "tmp"):
-        files = [path for path in place.rglob("*") if path.is_file()]
-        assert not [path for path in files if secret.encode() in path.read_bytes()]
+        assert not [path for path, data in contents(place) if secret.encode() in data]
 
 
 # ---------------------------------------------------------------- the connection
@@ -155,9 +155,9 @@ def test_a_lost_connection_is_a_failed_change(fresh_host: LabHost) -> None:
     first = change(Directory(path="/srv/before"), ABSENT)
     worker = threading.Thread(target=lambda: outcomes.extend(apply(fresh_host, first, todo, todo)))
     worker.start()
-    until(lambda: holds(fresh_host, "test", "-e", mark), "the command has begun", timeout=60)
+    until(lambda: holds(fresh_host, "test", "-e", mark), "the command has begun")
     fresh_host.run(["pkill", "-KILL", "-f", "^sshd: root"])
-    worker.join(timeout=60)
+    worker.join(timeout=300)
     assert statuses(outcomes) == ["done", "failed", "not run"]
     assert "closed" in outcomes[1].message or "lost" in outcomes[1].message
 
@@ -169,12 +169,16 @@ def test_a_change_that_takes_too_long_is_ended(deb12: LabHost) -> None:
     )
     began = time.monotonic()
     (outcome,) = slow.apply([change(sleeper, {"done": False})], lambda change: None)
-    assert time.monotonic() - began < 40
+    assert time.monotonic() - began < 120
     assert outcome.status == "failed"
     assert "did not end within 8 s" in outcome.message
     ours = f"apply.yml --inventory {deb12.inventory}"
-    left = subprocess.run(["pgrep", "-f", ours], check=False, capture_output=True)
-    assert left.stdout == b""
+
+    def gone() -> bool:
+        found = subprocess.run(["pgrep", "-f", ours], check=False, capture_output=True)
+        return found.returncode == 1
+
+    until(gone, "its processes have ended", 120)
     deb12.run(["pkill", "-f", "sleep 432"], check=False)
 
 
@@ -225,10 +229,10 @@ def test_a_held_lock_is_waited_for(deb12: LabHost, tmp_path: Path) -> None:
 
         worker = threading.Thread(target=work)
         worker.start()
-        assert began.wait(30)
+        assert began.wait(180)
         worker.join(timeout=3)
         assert worker.is_alive(), outcomes
-    worker.join(timeout=90)
+    worker.join(timeout=300)
     assert [(one.status, one.message) for one in outcomes] == [("done", "")]
 
 
@@ -247,7 +251,7 @@ def test_an_install_that_was_killed_is_finished_first(deb12: LabHost, tmp_path: 
     deb12.run(["rm", "-f", "/run/aiprov-slow"])
     argv = [sys.executable, "-c", CONTROLLER, str(deb12.lab.directory), deb12.name]
     with subprocess.Popen(argv) as process:
-        until(lambda: holds(deb12, "test", "-e", "/run/aiprov-slow"), "it has begun", timeout=60)
+        until(lambda: holds(deb12, "test", "-e", "/run/aiprov-slow"), "it has begun")
         process.kill()
     deb12.run(["pkill", "-KILL", "apt-get|dpkg"])
     deb12.run(["rm", "/run/aiprov-hold"])

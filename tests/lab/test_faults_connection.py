@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import yaml
 
 from aiprov.lab import HostSpec, Lab
 from aiprov.lab.machine import until
-from tests.lab.commands import Said, Site, converges, left_behind, site
+from tests.lab.commands import Site, converges, left_behind, site
 
 pytestmark = pytest.mark.lab
 
@@ -44,11 +44,16 @@ def test_a_connection_that_is_cut_while_packages_are_installed(hosts: Site):
     runs = {}
     for engine, host in HOSTS.items():
         runs[engine] = hosts.start("apply", "-v", "--engine", engine, "--limit", host)
+
+    def cut(engine: str) -> None:
+        host = HOSTS[engine]
+        runs[engine].wait_for(r"Package\[vim\]")
+        until(lambda: working(hosts.lab, host), "apt to be at work", timeout=180)
+        hosts.lab.cut(host)
+
     try:
-        for engine, host in HOSTS.items():
-            runs[engine].wait_for(r"Package\[vim\]")
-            until(lambda: working(hosts.lab, host), "apt to be at work", timeout=60)  # noqa: B023
-            hosts.lab.cut(host)
+        with ThreadPoolExecutor() as pool:  # neither is over before it is looked at
+            list(pool.map(cut, HOSTS))
         ended = {engine: run.finish() for engine, run in runs.items()}
     finally:
         for host in HOSTS.values():
@@ -133,31 +138,35 @@ def twenty(hosts: Site, tmp_path: Path) -> Site:
     return many
 
 
-def timed(many: Site) -> tuple[Said, dict[str, float]]:
-    said = many.aiprov("plan", "--json", "--limit", "all:!lab", "--timeout", "5")
-    return said, {name: host["seconds"] for name, host in said.document["hosts"].items()}
-
-
 def test_one_that_hangs_does_not_delay_the_others(hosts: Site, twenty: Site):
+    """It hangs until the others are done: whoever waits for it, waits in vain."""
     converges(hosts, HOSTS["pyinfra"], "pyinfra")
-    said, usual = timed(twenty)
-    assert said.code == 0, said.out
     hosts.lab.hang(HOSTS["ansible"])
-    began = time.monotonic()
+    run = twenty.start("plan", "-vv", "--json", "--limit", "all:!lab", "--timeout", "600")
     try:
-        said, seconds = timed(twenty)
+        for number in range(19):
+            run.wait_for(rf" node{number:02}: end$")
+        assert run.process.poll() is None
+        assert not run.shows(" sleeper: (end|unreachable|failed)")
     finally:
         hosts.lab.resume(HOSTS["ansible"])
-    took = time.monotonic() - began
-    assert said.code == 4
-    found = said.document["hosts"]
-    assert found["sleeper"]["status"] == "unreachable"
-    assert found["sleeper"]["error"]["hint"]
-    assert {host["status"] for name, host in found.items() if name != "sleeper"} == {"unchanged"}
-    slowest = max(value for name, value in seconds.items() if name != "sleeper")
-    assert slowest < 3 * max(usual.values()) + 2
-    assert seconds["sleeper"] > 4
-    assert took < 60
+        said = run.finish()
+    assert said.code == 0, said.out + said.err
+    assert {host["status"] for host in said.document["hosts"].values()} == {"unchanged"}
+
+
+def test_one_that_hangs_is_given_up_by_its_time(hosts: Site):
+    host = HOSTS["ansible"]
+    hosts.lab.hang(host)
+    try:
+        said = hosts.aiprov("plan", "--json", "--limit", host, "--timeout", "5")
+    finally:
+        hosts.lab.resume(host)
+    assert said.code == 4, said.out + said.err
+    found = said.document["hosts"][host]
+    assert found["status"] == "unreachable"
+    assert found["error"]["hint"]
+    assert 4 < found["seconds"] < 60
 
 
 def test_one_that_begins_to_hang_during_an_apply(hosts: Site):
@@ -168,7 +177,7 @@ def test_one_that_begins_to_hang_during_an_apply(hosts: Site):
     try:
         run.wait_for(rf"{host}: .*Package\[")
         hosts.lab.hang(host)
-        run.wait_for(rf"{other}: (changed|unchanged)", timeout=120)
+        run.wait_for(rf"{other}: (changed|unchanged)", timeout=300)
         assert run.process.poll() is None
     finally:
         run.kill(all_of_it=True)

@@ -68,7 +68,7 @@ def test_a_lock_is_waited_for(hosts: Site, engine: str):
                 or tries(hosts.lab, host) >= tried + 2
             ),
             "apt or dpkg to wait for the lock",
-            timeout=60,
+            timeout=300,
             every=0.2,
         )
     said = run.finish()
@@ -135,7 +135,7 @@ def test_a_host_that_goes_down_while_packages_are_unpacked(hosts: Site, fault: s
     until(
         lambda: hosts.lab.run(host, unpacking, check=False).returncode == 0,
         "packages to be unpacked",
-        timeout=120,
+        timeout=300,
     )
     try:
         (hosts.lab.kill if fault == "power" else hosts.lab.reboot)(host)

@@ -31,7 +31,7 @@ def aiprov(folder: Path, verb: str, *arguments: str) -> Said:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
         env=environment(folder),
         start_new_session=True,
     )

@@ -123,10 +123,13 @@ def test_pods_run_and_are_offered_gpus(lab: Lab) -> None:
     lab.run("w1", ["systemctl", "start", "kubelet"])
     fetch = ["busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:8080/"]
     lab.run("w1", ["apt-get", "install", "-y", "-qq", "busybox"])
-    until(lambda: lab.run("w1", fetch, check=False).stdout == b"served\n", "the pod", timeout=60)
+    until(lambda: lab.run("w1", fetch, check=False).stdout == b"served\n", "the pod", timeout=300)
+
+    def asked(*argv: str) -> bytes:
+        return lab.run("w1", ["crictl", *argv], check=False).stdout  # a container may just end
 
     def offered() -> bool:
-        pod = _text(lab, "crictl", "ps", "-q", "--name", "gpus")
-        return bool(pod) and "offering [nvidia0]" in _text(lab, "crictl", "logs", pod)
+        pods = asked("ps", "-q", "--name", "gpus").decode().split()
+        return any(b"offering [nvidia0]" in asked("logs", pod) for pod in pods)
 
-    until(offered, "the device plugin to be asked", timeout=60)
+    until(offered, "the device plugin to be asked", timeout=300)

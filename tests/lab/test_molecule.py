@@ -53,7 +53,7 @@ def test_scenario(scenario: str, ephemeral: Path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=LONGEST_S.get(scenario, 900),
+        timeout=LONGEST_S.get(scenario, 1800),
     )
     said = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
     assert done.returncode == 0, said

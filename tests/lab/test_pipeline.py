@@ -107,11 +107,13 @@ def test_a_config_that_breaks_the_daemon_is_put_back(converged: Site, host: str,
 
 
 def test_an_unreachable_host_stops_nobody(converged: Site):
+    converged.set({"ansible_ssh_timeout": 4}, TRIXIE)
     converged.lab.cut(TRIXIE)
     try:
-        said = converged.aiprov("plan", "--json", "--timeout", "4")
+        said = converged.aiprov("plan", "--json", "--timeout", "60")
     finally:
         converged.lab.restore(TRIXIE)
+        converged.set({}, TRIXIE)
     assert said.code == 4
     hosts = said.document["hosts"]
     assert hosts[TRIXIE]["status"] == "unreachable"

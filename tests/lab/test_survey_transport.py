@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,7 @@ def test_hosts_behind_one_jump_host_share_the_connection_to_it(lab: Lab, tmp_pat
 
 
 def _logins(lab: Lab, host: str) -> int:
+    lab.run(host, ["journalctl", "--sync"])
     journal = lab.run(host, ["journalctl", "-u", "ssh", "--no-pager"]).stdout
     return journal.count(b"Accepted publickey for root")
 
@@ -181,33 +183,38 @@ def mute_server() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_hung_host_ends_by_its_time_and_delays_nobody(lab: Lab, transport: str) -> None:
+def test_a_hung_host_delays_nobody(lab: Lab, transport: str) -> None:
+    """It hangs until the others are done: whoever waits for it, waits in vain."""
+    one = connect(lab, "deb12a", transport=transport, timeout_s=120.0)
+    hosts = [replace(one, name=f"h{number}") for number in range(9)]
     with mute_server() as port:
-        hosts = [
-            replace(connect(lab, "deb12a", transport=transport), name=f"h{n}") for n in range(9)
-        ]
-        hung = replace(hosts[0], name="hung", address="127.0.0.1", port=port, timeout_s=12.0)
+        hung = replace(one, name="hung", address="127.0.0.1", port=port, timeout_s=300.0)
+        answers = fleet.each(_answer, [hung, *hosts], forks=10)
+        assert dict(islice(answers, 9)) == {host.name: "deb12a" for host in hosts}
+    ((name, answer),) = answers
+    assert name == "hung" and isinstance(answer, UnreachableError)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_hung_host_ends_by_its_time(lab: Lab, transport: str) -> None:
+    hung = connect(lab, "deb12a", transport=transport, timeout_s=12.0)
+    with mute_server() as port:
         started = time.monotonic()
-        ended = {
-            name: (time.monotonic() - started, answer)
-            for name, answer in fleet.each(_answer, [hung, *hosts], forks=10)
-        }
-    assert all(ended[host.name][1] == "deb12a" for host in hosts)
-    assert isinstance(ended["hung"][1], UnreachableError)
-    assert 11 < ended["hung"][0] < 40
-    assert max(ended[host.name][0] for host in hosts) < ended["hung"][0]
+        error = failing(replace(hung, address="127.0.0.1", port=port))
+        assert isinstance(error, UnreachableError)
+        assert 11 < time.monotonic() - started < 40
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_host_that_hangs_during_the_survey(lab: Lab, transport: str) -> None:
-    session = open_session(connect(lab, "deb12b", transport=transport), timeout_s=3)
+    session = open_session(connect(lab, "deb12b", transport=transport), timeout_s=15)
     session.ask({"ask": "facts"})
     lab.hang("deb12b")
     try:
         started = time.monotonic()
         with pytest.raises(UnreachableError) as caught:
             session.ask({"ask": "state"})
-        assert time.monotonic() - started < 30
+        assert time.monotonic() - started < 60
         assert "deb12b" in str(caught.value) and caught.value.hint
     finally:
         session.close()

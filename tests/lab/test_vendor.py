@@ -107,6 +107,7 @@ def test_a_fabric_manager_of_another_version_does_not_start(driven: GpuHost) -> 
     driven.apt("install", "-qq", "nvidia-fabricmanager=580.178.04-1")
     failed = driven.run("systemctl", "start", "nvidia-fabricmanager", check=False)
     assert failed.returncode != 0
+    driven.run("journalctl", "--sync")
     journal = driven.text("journalctl", "-u", "nvidia-fabricmanager", "--no-pager")
     assert "interface version 580.178.04 don't match with driver version 580.95.05" in journal
     driven.apt("install", "-qq", "nvidia-fabricmanager=580.95.05-1")
