@@ -187,7 +187,8 @@ def test_a_pair_across_hosts_is_slow_and_then_wrong(tmp_path: Path):
     slow = {"kind": "slow", "product": 0, "only": False, "size": 5, "rank": 0}
     seen = run_on_hosts(tmp_path / "1", pair_cells(known, settings), slow)
     assert seen[0].why == ""
-    assert seen[0].trial.value == pytest.approx(4096 / 0.05 / 1e9, rel=0.5)
+    assert seen[0].trial.value is not None
+    assert 0 < seen[0].trial.value <= 4096 / 0.05 / 1e9
     assert again(known, seen, settings) == ()  # one pair alone is not slow
     more = again(known, seen, settings, least_gbs=0.01)
     wrong = {"kind": "memory bit", "product": 3, "rank": 1}

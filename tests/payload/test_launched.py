@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import shlex
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,16 +14,11 @@ import yaml
 from click.testing import CliRunner
 
 from aiprov.cli import root
+from tests.payload.ports import free_port
 from tests.torch_python import torch_python
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--device", "cpu", "--gpus", "2", "--size", "4KiB", "--budget", "1s"]
-
-
-def free_port() -> str:
-    with socket.socket() as found:
-        found.bind(("", 0))
-        return str(found.getsockname()[1])
 
 
 def ranks(*words: str, code: int = 0) -> str:
@@ -52,7 +46,7 @@ def test_srun_starts_ranks_that_are_judged(tmp_path: Path, nodes: str, lost: str
     rendered, printed = tmp_path / "test.sh", tmp_path / "test.out"
     rendered.write_text(
         ranks("srun", "all_reduce", *SMALL, "--nodes", nodes, "--payload", payload, *limit,
-              "--port", free_port())
+              "--port", str(free_port()))
     )  # fmt: skip
     own = environment(
         PATH=f"{tmp_path}:{os.environ['PATH']}", PYTHONPATH=str(ROOT), TASKS_LOST=lost
@@ -67,7 +61,7 @@ def test_srun_starts_ranks_that_are_judged(tmp_path: Path, nodes: str, lost: str
 def test_pods_start_ranks_with_the_payload_that_the_manifests_bring(tmp_path: Path):
     rendered, printed = tmp_path / "test.yaml", tmp_path / "test.out"
     rendered.write_text(
-        ranks("job", "all_gather", *SMALL, "--nodes", "2", "--port", free_port(),
+        ranks("job", "all_gather", *SMALL, "--nodes", "2", "--port", str(free_port()),
               "--image", "registry.example/torch", "--python", torch_python())
     )  # fmt: skip
     brought, _, job = yaml.safe_load_all(rendered.read_text())

@@ -27,7 +27,7 @@ SLOW_FIRST = """
 import json, time, torch
 from aiprov_payload import products
 
-first, real = [1.0], products.row_hashes
+first, real = [3.0], products.row_hashes
 
 def hashes(*given):
     while first:
@@ -42,7 +42,7 @@ print(json.dumps(made["seconds"]))
 
 
 def test_what_is_compiled_at_first_is_not_taken_for_slow_products(tmp_path: Path):
-    assert said(tmp_path, SLOW_FIRST) < 0.9
+    assert said(tmp_path, SLOW_FIRST) < 2.9
 
 
 ALLOWED = """
@@ -77,7 +77,7 @@ TURNS = """
 import sys, time
 from aiprov_payload import copies
 
-copies.TURN_S = 2
+copies.TURN_S = 4
 first, second, others = (copies.Turns(alone=alone) for alone in (True, True, False))
 told = []
 with first.taken():
@@ -92,8 +92,8 @@ with second.taken(), copies.Turns(alone=True).taken():
 
 def test_one_gpu_at_a_time_copies_and_one_that_hangs_holds_up_others_once(tmp_path: Path):
     waited, others, again = said(tmp_path, TURNS)
-    assert waited >= 2
-    assert others < 1.5 and again < 1.5
+    assert waited >= 4
+    assert others < 3.5 and again < 3.5
 
 
 NEAR = """

@@ -13,7 +13,7 @@ import pytest
 
 from aiprov import collection
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """#!{python} -S
@@ -69,7 +69,7 @@ class Site:
                 *(sys.executable, "-m", "ansible", "playbook", "-i", inventory),
                 *(*words, "-e", extra, f"playbooks/{book}.yml"),
             ],
-            cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
+            cwd=ROOT, capture_output=True, text=True, check=False, timeout=1200,
             env={**os.environ, "ANSIBLE_CONFIG": "ansible.cfg", "ANSIBLE_NOCOLOR": "1"},
             stdin=subprocess.DEVNULL,
         )  # fmt: skip

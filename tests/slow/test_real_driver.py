@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,13 @@ def settings(lab: Lab, name: str, about: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@cache
 def kernels(lab: Lab, name: str) -> list[str]:
-    """The kernels of the line that the distribution was released with, oldest first."""
-    lab.run(name, ["apt-get", "-q", "update"])
+    """The kernels of the line that the distribution was released with, oldest first.
+
+    Its archive is asked once: it may change while the hosts are there.
+    """
+    lab.run(name, ["apt-get", "-q", "update"], timeout=600)
     line = HOSTS[name]["line"].replace(".", r"\.")
     names = rf"^linux-headers-{line}\.[0-9.+deb-]+-amd64$"
     search = ["apt-cache", "search", "--names-only", names]

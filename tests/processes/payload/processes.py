@@ -1,9 +1,25 @@
-"""Whether processes are gone."""
+"""Processes that tests wait for: whether they are gone, and one that waits for no limit."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
+
+from aiprov.payload.supervisor import Lane, Supervisor
+
+
+class Hurried(Supervisor):
+    """One for whom a cell's time is over as soon as its worker has said a word, and not before.
+
+    So its limit may be as long as a slow machine needs.
+    """
+
+    WORD = b""
+
+    def _event(self, lane: Lane, line: bytes) -> None:
+        super()._event(lane, line)
+        if self.WORD in line:
+            lane.deadline = time.monotonic()
 
 
 def gone(pid: int, seconds: float = 10) -> bool:

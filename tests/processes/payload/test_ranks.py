@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from aiprov.payload.plan import Cell, Plan, PlanError, plan_from
 from aiprov.payload.process import descendants
 from aiprov.payload.rank_events import MOST_PART, GarbageError, Heard, lines
 from aiprov.payload.supervisor import Supervisor
-from tests.processes.payload.processes import gone
+from tests.processes.payload.processes import Hurried, gone
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
 WORKER = Path(__file__).with_name("worker.py")
@@ -123,26 +124,29 @@ WORKER_WITH_RANKS = (
 )
 SUPERVISOR = (
     "import sys; from aiprov.payload.journal import Journal; from aiprov.payload.plan import *\n"
-    "from aiprov.payload.supervisor import Supervisor\n"
-    "late = Cell(kind='fake', device='cpu:0,1', limit_s=float(sys.argv[2]))\n"
-    "Supervisor(plan=Plan(campaign='test', cells=(late,)), journal=Journal(sys.argv[1]), kill_s=5,"
+    "from tests.processes.payload import processes\n"
+    "late = Cell(kind='fake', device='cpu:0,1', limit_s=600)\n"
+    "getattr(processes, sys.argv[2])("
+    "plan=Plan(campaign='test', cells=(late,)), journal=Journal(sys.argv[1]), kill_s=5,"
     f" worker=[sys.executable, '-c', {WORKER_WITH_RANKS!r}]).run()"
 )
 
 
-def start(path: Path, limit_s: float) -> tuple[subprocess.Popen[bytes], int]:
+def start(path: Path, supervisor: type[Supervisor]) -> tuple[subprocess.Popen[bytes], int]:
     """A supervisor with ranks that hang, and the process of one of them."""
-    process = subprocess.Popen([sys.executable, "-c", SUPERVISOR, str(path), str(limit_s)])
+    process = subprocess.Popen([sys.executable, "-c", SUPERVISOR, str(path), supervisor.__name__])
     while True:
+        ended = process.poll() is not None
         past = read(path.read_bytes()).records if path.exists() else []
         pids = [item["pid"] for item in past if "pid" in item]
         if pids:
             return process, pids[0]
-        assert process.poll() is None
+        assert not ended
+        time.sleep(0.02)
 
 
 def test_the_supervisor_ends_ranks_in_sessions_of_their_own(tmp_path: Path):
-    process, rank = start(tmp_path / "j", 5)
+    process, rank = start(tmp_path / "j", Hurried)
     assert process.wait(30) == 0
     records = read((tmp_path / "j").read_bytes()).records
     (end,) = [item for item in records if item["event"] == "end"]
@@ -152,7 +156,7 @@ def test_the_supervisor_ends_ranks_in_sessions_of_their_own(tmp_path: Path):
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_ranks_are_gone_with_their_supervisor(tmp_path: Path, how: signal.Signals):
-    process, rank = start(tmp_path / "j", 600)
+    process, rank = start(tmp_path / "j", Supervisor)
     process.send_signal(how)
     process.wait(30)
     assert gone(rank)

@@ -47,6 +47,7 @@ class Plane:
 
     def __init__(self, folder: Path, python: str) -> None:
         self.folder, self.python = folder, python
+        self.pause_s = 0.01
         self.programs, self.tools = folder / "lib", folder / "tools"
         self.programs.mkdir()
         self.tools.mkdir()
@@ -126,7 +127,7 @@ class Plane:
             capture_output=True, text=True, check=False, timeout=60,
             env={
                 "PATH": f"{self.tools}:/usr/bin:/bin",
-                "AIPROV_TEST_PAUSE_S": "0.01",
+                "AIPROV_TEST_PAUSE_S": str(self.pause_s),
                 "AIPROV_TEST_ROOT": str(self.folder),
             },
         )  # fmt: skip
@@ -321,6 +322,7 @@ AWAY = (
 
 
 def test_what_is_over_in_a_moment_is_tried_again(plane: Plane) -> None:
+    plane.pause_s = 0.1  # what others bring is tried again for 90 of them
     plane.run("apply", plane.manifest("1-x.yaml", SPACE, SETTINGS))
     verbs = ("get", "apply", "wait", "delete")
     plane.change(fails={verb: list(AWAY[at :: len(verbs)]) for at, verb in enumerate(verbs)})

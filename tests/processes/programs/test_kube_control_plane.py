@@ -215,20 +215,34 @@ def test_a_control_plane_joins_in_its_turn_and_gives_it_back(cluster):
     ]  # fmt: skip
 
 
+def renewed_when_asked(cluster: Cluster) -> list[float]:
+    """From now on whoever asks for the Lease finds it just renewed; when that was, each time."""
+    objects, asked = cluster.host.objects, list[float]()
+    real = objects.do_get
+
+    def do_get(path: str, body: object) -> tuple[int, object]:
+        if path == f"{LEASES}/aiprov-control-plane" and path in objects.kept:
+            objects._keep(path, objects.kept[path])
+            asked.append(time.monotonic())
+        return real(path, body)
+
+    objects.do_get = do_get  # type: ignore[method-assign]
+    return asked
+
+
 def test_a_turn_is_waited_for(cluster):
     cluster.lives()
     cluster.control_plane(wait_s=20)
     held(cluster, "three")
+    asked = renewed_when_asked(cluster)
     process = cluster.host.begin("node", "join", cluster.credential, "this host's turn")
-    path = f"{LEASES}/aiprov-control-plane"
-    for _ in range(15):  # it is renewed for longer than it takes to become stale
-        time.sleep(0.1)
-        with cluster.host.objects.lock:
-            cluster.host.objects._keep(path, cluster.host.objects.kept[path])
+    while len(asked) < 2 or asked[-1] - asked[0] < 1.5:  # longer than it takes to become stale
+        assert process.poll() is None
+        time.sleep(0.02)
     assert [words.split()[0] for words in cluster.host.kubeadm()] == ["init"], "it did not wait"
     with cluster.host.objects.lock:
-        cluster.host.objects.kept.pop(path)
-    assert process.wait(20) == 0
+        cluster.host.objects.kept.pop(f"{LEASES}/aiprov-control-plane")
+    assert process.wait(60) == 0
     process.stdout.close()
     process.stderr.close()
     member(cluster)
@@ -248,6 +262,8 @@ def test_a_turn_of_a_killed_run_is_taken(cluster, holder):
 
 
 def test_a_turn_that_does_not_come_is_told(cluster):
+    real = cluster.host.environment
+    cluster.host.environment = lambda: {**real(), "AIPROV_TEST_STALE_S": "60"}
     cluster.lives()
     cluster.control_plane(wait_s=0.5)
     held(cluster, "three")

@@ -55,7 +55,6 @@ class Plane:
         self.stopped: list[str] = []
         self.away: dict[str, int] = {}  # how often a question of etcd's is answered in vain
         self.unheard = False  # what is so answered is done all the same
-        self.kubelet = True
         host.describe(name="cp1", control_plane=True, worker=False)
         host.members.add("cp1", host.address)
         for name in ("ca.crt", "etcd/ca.crt"):
@@ -92,7 +91,7 @@ class Plane:
 
     def _kubelet(self) -> None:
         while not self.over.wait(0.02):
-            for component, port in PORTS.items() if self.kubelet else ():
+            for component, port in PORTS.items():
                 ports = (2379, port) if component == "etcd" else (port,)
                 there = self.host.file(f"{MANIFESTS}/{component}.yaml").exists()
                 for one in ports:
@@ -304,7 +303,7 @@ def test_a_snapshot_that_was_cut_off_is_none(plane: Plane) -> None:
 
 
 def test_without_etcd_there_is_no_snapshot(plane: Plane) -> None:
-    plane.kubelet = False
+    plane.close()  # its kubelet would serve etcd's port again
     plane.host.stop(2379)
     assert "gives no snapshot" in said(plane.run("etcd", "snapshot", "-"))
 

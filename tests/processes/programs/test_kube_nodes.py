@@ -140,10 +140,10 @@ def test_a_watch_goes_on_where_the_last_one_ended(host: Host, api: Api, port: in
     host.member(port)
     host.start()
     host.until(lambda known: known["complete"])
+    host.pem.write_text(host.authority.signed("rotated"))  # as the kubelet does
     bookmark = {"metadata": {"resourceVersion": "250"}}
     api.events.put({"type": "BOOKMARK", "object": bookmark})
     api.events.put(None)
-    host.pem.write_text(host.authority.signed("rotated"))  # as the kubelet does
     api.events.put({"type": "ADDED", "object": node("n4", "10.244.4.0/24", "10.0.0.4")})
     host.until(lambda known: "n4" in known["nodes"])
     watches = [path for path in api.asked if "watch=1" in path]
@@ -213,4 +213,4 @@ def test_it_ends_when_it_is_told_to(host: Host, api: Api, port: int):
     host.until(lambda known: known["complete"])
     assert host.process
     host.process.terminate()
-    assert host.process.wait(timeout=5) == 0
+    assert host.process.wait(timeout=30) == 0

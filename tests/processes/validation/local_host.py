@@ -35,7 +35,7 @@ _SMI = """if [ "$*" = "-q -x" ]; then cat FOLDER/smi.xml; else cat FOLDER/users;
 class LocalHost:
     """One such host. ``gpus``: whether it has two H100 in slots; else its processors are all.
 
-    ``lost``: whether it cannot be reached now.
+    ``lost``: whether it cannot be reached now. ``refuses``: how many connections to it still fail.
     """
 
     def __init__(self, folder: Path, name: str, *, gpus: bool = False) -> None:
@@ -43,6 +43,7 @@ class LocalHost:
         self.name = name
         self.gpus = gpus
         self.lost = False
+        self.refuses = 0
         for path, text in payload_files.files().items():
             self.write(f"lib/aiprov_payload/{path}", text)
         root = f'root: str = "{self.folder}"'
@@ -106,13 +107,25 @@ class LocalHost:
             self.write(f"sys/bus/pci/devices/{address}/{name}", f"{text}\n")
 
     def does(self, **faults: Mapping[str, Any]) -> None:
-        """What its devices do otherwise: ``does(**{"cuda:0": {"faults": 1}})``."""
+        """What its devices do otherwise: ``does(**{"cuda:0": {"faults": 1}})``.
+
+        One that ``holds`` does its first test, and the others once the host ``goes_on``.
+        """
         self.write("faults.json", json.dumps(faults))
 
+    def goes_on(self) -> None:
+        """Its devices that hold go on."""
+        self.write("goes-on", "")
+
     def write(self, name: str, text: str) -> None:
+        """Write a file at once: what runs there reads it at any moment."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        new = path.with_name(f"{path.name}.new")
+        new.write_text(text)
+        if path.exists():
+            new.chmod(path.stat().st_mode)
+        new.replace(path)
 
     @property
     def started(self) -> Sequence[str]:
@@ -157,7 +170,9 @@ class _Transport(Runner):
         self.user: str | None = "root"
 
     def connect(self) -> None:
-        if self._local.lost:
+        refused = self._local.refuses > 0
+        self._local.refuses -= refused
+        if self._local.lost or refused:
             raise UnreachableError(self.host, "no route to host", hint="is it up?")
 
     def open(self, command: str) -> ProcessChannel:

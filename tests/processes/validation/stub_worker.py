@@ -12,11 +12,20 @@ def say(event, **fields):
 
 
 def work(device):
-    for line in sys.stdin:
+    for number, line in enumerate(sys.stdin):
         cell = json.loads(line)
-        told = json.loads((Path(os.environ["LOCAL_HOST"]) / "faults.json").read_text())
-        do(cell["parameters"], cell["seed"], told.get(device, {}))
+        while number and told_of(device).get("holds") and not of_host("goes-on").exists():
+            time.sleep(0.02)
+        do(cell["parameters"], cell["seed"], told_of(device))
     return 0
+
+
+def of_host(name):
+    return Path(os.environ["LOCAL_HOST"]) / name
+
+
+def told_of(device):
+    return json.loads(of_host("faults.json").read_text()).get(device, {})
 
 
 def do(parameters, seed, told):

@@ -21,7 +21,7 @@ from aiprov.checks.validation import Validation, from_document
 from aiprov.cli.validate import exit_code
 from aiprov.converge import Event
 from aiprov.errors import UnreachableError, UsageError
-from aiprov.validation import judging, run
+from aiprov.validation import course, judging, run
 from aiprov.validation.folder import Folder
 from aiprov.validation.run import Wish
 from tests.processes.payload.processes import gone
@@ -59,6 +59,12 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 def statuses(found: Validation) -> dict[str, str]:
     return {host.host: host.status for host in found.hosts}
+
+
+def held(host: LocalHost) -> LocalHost:
+    """A host that does a test on each device, and the others once it ``goes_on``."""
+    host.does(**{f"cuda:{number}": {"holds": True, "seconds": 0.2} for number in range(2)})
+    return host
 
 
 # ---------------------------------------------------------------- what is good, what is not
@@ -140,7 +146,7 @@ BAD = {
 
 
 def test_what_goes_wrong_on_a_host_is_not_ok_there(site: Site):
-    """Faults come once the first products are made, each on a host of its own."""
+    """Faults come once the first products are made, each on a host of its own, before the next."""
     hosts = {f"gpu{number}": fault for number, fault in enumerate(BAD)}
     left = dict(hosts)
     for name, fault in hosts.items():
@@ -148,12 +154,13 @@ def test_what_goes_wrong_on_a_host_is_not_ok_there(site: Site):
         if fault == "another driver":
             BAD[left.pop(name)][0](host)
         else:
-            host.does(**{f"cuda:{number}": {"seconds": 0.5} for number in range(2)})
+            held(host)
     site.host("good")
 
     def show(event: Event) -> None:
         if event.number >= 2 and event.host in left:
             BAD[left.pop(event.host)][0](site.hosts[event.host])
+            site.hosts[event.host].goes_on()
 
     found = site.validate(show).validation
     assert not left
@@ -272,24 +279,25 @@ def test_hosts_without_the_role_are_not_asked(site: Site):
 # ---------------------------------------------------------------- cut off, and gone on with
 
 
-def slowly(host: LocalHost) -> None:
-    host.does(**{f"cuda:{number}": {"seconds": 0.4} for number in range(2)})
-
-
 class CutOffError(BaseException):
     """The controller ends in the middle."""
 
 
 def test_a_controller_that_ends_is_gone_on_with_and_nothing_is_done_twice(site: Site):
-    slowly(site.host("gpu1"))
+    host = held(site.host("gpu1"))
     site.host("gpu2")
+    other = threading.Event()
 
     def show(event: Event) -> None:
+        if (event.host, event.step) == ("gpu2", "end"):
+            other.set()
         if event.host == "gpu1" and event.number >= 3:
+            assert other.wait(60)  # its thread would outlive a controller that ends
             raise CutOffError
 
     with pytest.raises(CutOffError):
         site.validate(show)
+    host.goes_on()
     done = site.resume()
     found = done.validation
     assert found.verdict == "ok", why(found)
@@ -299,26 +307,25 @@ def test_a_controller_that_ends_is_gone_on_with_and_nothing_is_done_twice(site: 
 
 
 def test_a_payload_that_is_killed_repeats_one_cell_a_device(site: Site):
-    slowly(site.host("gpu1"))
+    host = held(site.host("gpu1"))
     killed = threading.Event()
 
     def show(event: Event) -> None:
         if event.number >= 3 and not killed.is_set():
             killed.set()
-            os.kill(site.hosts["gpu1"].pid, signal.SIGKILL)
+            os.kill(host.pid, signal.SIGKILL)
 
     found = site.validate(show).validation
     assert statuses(found) == {"gpu1": "failed"}
     assert "tests have no end" in found.hosts[0].message
     assert found.verdict == "not measured"
-    host = site.hosts["gpu1"]
+    host.goes_on()
     done = site.validate()  # a new campaign: the old one is kept as it is
     assert (done.validation.verdict, len(host.started)) == ("ok", 2)
 
 
 def test_an_interrupt_leaves_no_process_and_can_be_gone_on_with(site: Site):
-    host = site.host("gpu1")
-    slowly(host)
+    host = held(site.host("gpu1"))
     once = threading.Event()
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background: ignored
 
@@ -334,6 +341,7 @@ def test_an_interrupt_leaves_no_process_and_can_be_gone_on_with(site: Site):
     assert done.validation.verdict == "not measured"
     assert gone(host.pid)
     fleet.stopping.clear()
+    host.goes_on()
     again = site.resume()
     assert again.folder == done.folder
     assert again.validation.verdict == "ok", why(again.validation)
@@ -342,8 +350,7 @@ def test_an_interrupt_leaves_no_process_and_can_be_gone_on_with(site: Site):
 
 
 def test_a_host_that_falls_silent_is_given_up_and_found_again(site: Site):
-    host = site.host("gpu1")
-    slowly(host)
+    host = held(site.host("gpu1"))
 
     def show(event: Event) -> None:
         if event.number >= 2:
@@ -353,28 +360,29 @@ def test_a_host_that_falls_silent_is_given_up_and_found_again(site: Site):
     assert statuses(found) == {"gpu1": "unreachable"}
     assert exit_code(found) == 4
     host.lost = False
+    host.goes_on()
     again = site.resume().validation
     assert again.verdict == "ok", why(again)
     assert len(host.started) == 1, "its unit had gone on"
 
 
-def test_a_moment_of_silence_is_waited_for(site: Site):
-    host = site.host("gpu1")
-    slowly(host)
-
+def test_a_moment_of_silence_is_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(course, "PATIENCE_S", 30.0)
+    host = held(site.host("gpu1"))
     once = threading.Event()
 
     def show(event: Event) -> None:
         if event.number >= 2 and not once.is_set():
             once.set()
-            host.lost = True
-            threading.Timer(0.4, setattr, (host, "lost", False)).start()
+            host.refuses = 5
+            host.goes_on()
 
     assert site.validate(show).validation.verdict == "ok"
+    assert (once.is_set(), host.refuses) == (True, 0)
 
 
 def test_two_do_not_work_on_one_campaign(site: Site):
-    slowly(site.host("gpu1"))
+    host = held(site.host("gpu1"))
     errors = []
 
     def show(event: Event) -> None:
@@ -382,6 +390,7 @@ def test_two_do_not_work_on_one_campaign(site: Site):
             with pytest.raises(UsageError, match="another aiprov works on this campaign") as found:
                 site.resume()
             errors.append(found)
+            host.goes_on()
 
     assert site.validate(show).validation.verdict == "ok"
     assert errors

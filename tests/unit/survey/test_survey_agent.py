@@ -160,7 +160,7 @@ def test_commands_run_side_by_side_and_are_ended_in_time(tmp_path: Path) -> None
         }
     )
     agent = (Path(wire.__file__).with_name("agent.py")).read_text()
-    shorter = agent.replace("COMMAND_S = 30.0", "COMMAND_S = 1.0")
+    shorter = agent.replace("COMMAND_S = 30.0", "COMMAND_S = 5.0")
     assert shorter != agent
     program = shorter.replace('if __name__ == "__main__":\n    main()', "main()")
     request = next(line for line in source.decode().splitlines() if line.startswith("REQUEST"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -47,15 +46,26 @@ def test_words_stay_as_they_are(word: str):
     assert run_argv(LocalTransport(HERE), HERE, argv, timeout_s=30).stdout.decode() == word
 
 
-def test_lines_are_told_as_they_come():
-    code = "import time; print('one', flush=True); time.sleep(0.5); print('two', end='')"
-    told: list[tuple[str, float]] = []
-    done = run_argv(
-        LocalTransport(HERE), HERE, (sys.executable, "-c", code), timeout_s=30,
-        on_line=lambda stream, line: told.append((f"{stream}: {line}", time.monotonic())),
-    )  # fmt: skip
-    assert [line for line, _ in told] == ["stdout: one", "stdout: two"]
-    assert told[1][1] - told[0][1] > 0.3
+WAITS = """
+import pathlib, sys, time
+print("one", flush=True)
+while not pathlib.Path(sys.argv[1]).exists():
+    time.sleep(0.01)
+print("two", end="")
+"""
+
+
+def test_lines_are_told_as_they_come(tmp_path: Path):
+    """It says no more, and does not end, before its first line has been told."""
+    heard, told = tmp_path / "heard", list[str]()
+
+    def on_line(stream: str, line: str) -> None:
+        told.append(f"{stream}: {line}")
+        heard.touch()
+
+    argv = (sys.executable, "-c", WAITS, str(heard))
+    done = run_argv(LocalTransport(HERE), HERE, argv, timeout_s=30, on_line=on_line)
+    assert told == ["stdout: one", "stdout: two"]
     assert done.stdout == b"one\ntwo"
 
 
