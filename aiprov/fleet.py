@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 T = TypeVar("T")
 Item = TypeVar("Item")
+
+LOOK_S = 1.0
+"""How long is waited at once: a Ctrl-C that comes just before a wait does not end it."""
 
 stopping = threading.Event()
 """Set once the run is to end: whoever works on a host stops before its next stage."""
@@ -36,17 +41,22 @@ def each(
         return
     stopping.clear()
     executor = ThreadPoolExecutor(max_workers=min(forks, len(items)), thread_name_prefix="host")
-    futures: list[Future[T]] = [executor.submit(work, item) for item in items]
     try:
-        yield from _finished(futures, interrupted)
+        yield from _finished((executor.submit(work, item) for item in items), interrupted)
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _finished(futures: Sequence[Future[T]], interrupted: Callable[[], object]) -> Iterator[T]:
+def _finished(begun: Iterator[Future[T]], interrupted: Callable[[], object]) -> Iterator[T]:
+    futures: list[Future[T]] = []
+    ended: SimpleQueue[Future[T]] = SimpleQueue()
     given: set[Future[T]] = set()
     try:
-        for future in as_completed(futures):
+        for future in begun:
+            futures.append(future)
+            future.add_done_callback(ended.put)
+        for _ in futures:
+            future = _next(ended)
             given.add(future)
             yield future.result()
     except KeyboardInterrupt:
@@ -56,5 +66,13 @@ def _finished(futures: Sequence[Future[T]], interrupted: Callable[[], object]) -
             future.cancel()
         for future in futures:
             if future not in given and not future.cancelled():
+                while not future.done():
+                    wait([future], timeout=LOOK_S)
                 yield future.result()
         raise
+
+
+def _next(ended: SimpleQueue[Future[T]]) -> Future[T]:
+    while True:
+        with suppress(Empty):
+            return ended.get(timeout=LOOK_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 
 import pytest
@@ -69,3 +70,26 @@ def test_an_interrupt_keeps_what_is_under_way_and_begins_nothing_more():
     assert told == [True]
     assert sorted(got) == sorted(begun)
     assert len(begun) < 6
+
+
+def test_an_interrupt_that_wakes_nobody_is_seen():
+    """One that comes between a look for it and the wait: here another thread takes it."""
+    waits = threading.Event()
+
+    def work(item: str) -> bool:
+        if item == "first":
+            return True
+        assert waits.wait(10)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        return fleet.stopping.wait(30)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    results = []
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            for result in fleet.each(work, ["first", "second"], forks=2):
+                results.append(result)
+                threading.Timer(0.2, waits.set).start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert results == [True, True]
