@@ -16,6 +16,11 @@ from pathlib import Path
 from aiprov.lab.machine import Process, until
 
 _INHERITED = ("cpuset.cpus", "cpuset.mems")
+_GONE = {errno.ENOENT, errno.ENODEV}
+"""What the kernel says of a group that was removed, also while it is being read."""
+
+_LISTING = "cgroup.procs"
+_WAIT_S = 120  # a whole cluster's processes, on a machine that others keep busy
 
 
 def hierarchies(mounts: str | None = None) -> list[Path]:
@@ -37,7 +42,7 @@ def enter(group: str, pid: int) -> None:
                 knob = here / name
                 if (root / name).exists() and knob.exists() and not knob.read_text().strip():
                     knob.write_text((here.parent / name).read_text())
-        (here / "cgroup.procs").write_text(str(pid))
+        (here / _LISTING).write_text(str(pid))
 
 
 def _delegate(group: Path) -> None:
@@ -58,18 +63,28 @@ def processes(group: str) -> Iterator[Process]:
     """Every live process in the group or below it, in any hierarchy."""
     seen: set[int] = set()
     for root in hierarchies():
-        for listing in (root / group).rglob("cgroup.procs"):
-            try:
-                pids = {int(word) for word in listing.read_text().split()}
-            except (FileNotFoundError, OSError) as error:
-                if isinstance(error, OSError) and error.errno not in {errno.ENOENT, errno.ENODEV}:
-                    raise
-                continue
+        for folder, _, names in os.walk(root / group, onerror=_unless_gone):
+            pids = _listed(Path(folder)) if _LISTING in names else set()
             for pid in sorted(pids - seen):
                 process = Process.of(pid)
                 if process is not None:
                     yield process
             seen |= pids
+
+
+def _listed(group: Path) -> set[int]:
+    """The processes in the group itself; none where it was removed meanwhile, as a pod's may be."""
+    try:
+        return {int(word) for word in (group / _LISTING).read_text(encoding="ascii").split()}
+    except OSError as error:
+        _unless_gone(error)
+        return set()
+
+
+def _unless_gone(error: OSError) -> None:
+    """Raise what the kernel said, unless it is that the group is no longer there."""
+    if error.errno not in _GONE:
+        raise error
 
 
 def freeze(group: str, frozen: bool) -> None:
@@ -91,24 +106,22 @@ def kill(group: str) -> None:
             process.signal(signal.SIGKILL)
         return not left
 
-    until(ended, f"processes in {group} to end", timeout=30)
+    until(ended, f"processes in {group} to end", timeout=_WAIT_S)
 
 
 def remove(group: str) -> None:
     """Remove the group and all below it from every hierarchy; its processes must have ended."""
     for root in hierarchies():
         top = root / group
-        until(lambda top=top: _removed(top), f"{top} to be removed", timeout=30)  # type: ignore[misc]
+        until(lambda top=top: _removed(top), f"{top} to be removed", timeout=_WAIT_S)  # type: ignore[misc]
 
 
 def _removed(top: Path) -> bool:
     for folder, _, _ in os.walk(top, topdown=False):
         try:
             Path(folder).rmdir()
-        except FileNotFoundError:
-            continue
         except OSError as error:
-            if error.errno not in {errno.EBUSY, errno.ENOTEMPTY}:
-                raise
-            return False
+            if error.errno in {errno.EBUSY, errno.ENOTEMPTY}:
+                return False
+            _unless_gone(error)
     return not top.exists()

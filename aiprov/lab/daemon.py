@@ -82,4 +82,4 @@ def stop(place: Path) -> None:
             return False
         return True
 
-    until(ended, f"the process of {place} to end", timeout=30)
+    until(ended, f"the process of {place} to end", timeout=120)

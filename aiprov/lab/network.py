@@ -92,7 +92,7 @@ def unplug(*cables: str) -> None:
     until(
         lambda: not any((_SYS_NET / cable).exists() for cable in cables),
         f"the interfaces {' '.join(cables)} to vanish",
-        timeout=30,
+        timeout=120,
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -130,6 +132,54 @@ def test_hierarchies() -> None:
         "cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n"
     )
     assert [path.name for path in cgroups.hierarchies(mounts)] == ["pids", "unified"]
+
+
+@pytest.fixture
+def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The group of a pod below a host's group, which has this process in it, not the pod."""
+    made = tmp_path / "host/pods/one"
+    made.mkdir(parents=True)
+    (tmp_path / "host/cgroup.procs").write_text(f"{os.getpid()}\n")
+    monkeypatch.setattr(cgroups, "hierarchies", lambda: [tmp_path])
+    return made
+
+
+def test_a_group_that_vanishes_while_a_host_is_searched_has_nobody(pod, monkeypatch):
+    """The kubelet removes the group of a pod that ended just when the host's power is cut."""
+    looked_into, real = [], os.scandir
+
+    def scan(path: str | Path) -> Iterator[os.DirEntry[str]]:
+        looked_into.append(Path(path))
+        if Path(path) == pod:
+            pod.rmdir()
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    assert list(cgroups.processes("host")) == [Process.of(os.getpid())]
+    assert pod in looked_into
+
+
+def test_a_group_that_vanishes_while_it_is_read_has_nobody(pod, monkeypatch):
+    listing = pod / "cgroup.procs"
+    listing.touch()
+    real = Path.read_text
+
+    def read(path: Path, *args: str, **named: str) -> str:
+        if path == listing:
+            raise OSError(errno.ENODEV, "No such device", str(path))
+        return real(path, *args, **named)
+
+    monkeypatch.setattr(Path, "read_text", read)
+    assert list(cgroups.processes("host")) == [Process.of(os.getpid())]
+
+
+def test_a_group_that_cannot_be_read_does_not_pass_for_an_empty_one(pod, monkeypatch):
+    def refused(path: str | Path) -> Iterator[os.DirEntry[str]]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(PermissionError):
+        list(cgroups.processes("host"))
 
 
 def test_a_process_is_known_by_its_start(tmp_path: Path) -> None:
