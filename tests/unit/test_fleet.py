@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from concurrent.futures import Future
+from queue import SimpleQueue
 
 import pytest
 
@@ -72,7 +74,7 @@ def test_an_interrupt_keeps_what_is_under_way_and_begins_nothing_more():
     assert len(begun) < 6
 
 
-def test_an_interrupt_that_wakes_nobody_is_seen():
+def test_an_interrupt_that_wakes_nobody_is_seen(monkeypatch: pytest.MonkeyPatch):
     """One that comes between a look for it and the wait: here another thread takes it."""
     waits = threading.Event()
 
@@ -83,13 +85,20 @@ def test_an_interrupt_that_wakes_nobody_is_seen():
         signal.pthread_kill(threading.get_ident(), signal.SIGINT)
         return fleet.stopping.wait(30)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     results = []
+    real = fleet._next
+
+    def next_one(ended: SimpleQueue[Future[bool]]) -> Future[bool]:
+        if results:
+            waits.set()  # the first was given: whoever waits now, waits for the second
+        return real(ended)
+
+    monkeypatch.setattr(fleet, "_next", next_one)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
             for result in fleet.each(work, ["first", "second"], forks=2):
                 results.append(result)
-                threading.Timer(0.2, waits.set).start()
     finally:
         signal.signal(signal.SIGINT, before)
     assert results == [True, True]

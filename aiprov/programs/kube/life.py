@@ -12,7 +12,7 @@ take turns, each waits until all of them are well.
 from typing import Callable, Dict, List
 
 from . import kubelet, settings, upgrading
-from .cluster import PATIENCE_S, Api, credential
+from .cluster import Api
 from .host import (
     ADMIN,
     COMPONENTS,
@@ -28,12 +28,12 @@ from .host import (
     exists,
     kubeadm,
     main,
-    read,
     remove,
     tell,
 )
 from .kubectl import phase
 from .members import wait_until_well
+from .standing import by_file
 from .static_pods import followed, start, stop
 from .turn import turn
 
@@ -43,16 +43,6 @@ NO_PROXY = "addon/kube-proxy"
 def is_member(node: Node) -> bool:
     """Whether this host has joined, and not by half."""
     return exists(KUBELET) and not document(STARTED)
-
-
-def patience(node: Node) -> float:
-    """For how many seconds what does something asks an API that has no answer."""
-    return min(PATIENCE_S, node.wait_s)
-
-
-def by_file(path: str, node: Node) -> Api:
-    """The API by a kubeconfig of this host."""
-    return Api(credential(read(path), path), patience=patience(node))
 
 
 def ask(reasons: Callable[[Node], List[str]]) -> Callable[[Node], int]:
@@ -70,14 +60,15 @@ def ask(reasons: Callable[[Node], List[str]]) -> Callable[[Node], int]:
 # ---------------------------------------------------------------- configuration
 
 
-def unconfigured(node: Node, patience: float = 0) -> List[str]:
+def unconfigured(node: Node, patient: bool = False) -> List[str]:
     """What was changed since the node was last configured, and what is other in the cluster.
 
     Raises ``RefusedError`` where nothing was changed here, and no API server says the rest.
+    ``patient``: what nobody says is asked for again, unless something was changed here anyway.
     """
     lines = [f"{name} of the configuration: changed" for name in settings.changed(node)]
     try:
-        api = Api(credential(read(KUBELET), KUBELET), patience=patience)
+        api = by_file(KUBELET, node, patient=patient and not lines)
         lines += settings.drift(node, api.node(node.name))
         if node.first and not settings.is_published(node, api):
             lines.append("the cluster does not show which kubelet configuration it has")
@@ -90,11 +81,9 @@ def unconfigured(node: Node, patience: float = 0) -> List[str]:
 def configure(node: Node) -> int:
     """Make it so."""
     with alone(node.wait_s):
-        if not is_member(node):
+        if not is_member(node) or not unconfigured(node, patient=True):
             return 0
         changed = settings.changed(node)
-        if not changed and not unconfigured(node, patience(node)):
-            return 0
         if node.control_plane:
             api = by_file(ADMIN, node)
             if not node.first and {"kubelet", "patches"} & set(changed):
@@ -151,9 +140,7 @@ def configure_control_plane(node: Node, api: Api, changed: List[str]) -> None:
 def upgrade(node: Node) -> int:
     """Make it of its version."""
     with alone(node.wait_s):
-        if not is_member(node):
-            return 0
-        if not upgrading.outdated_here(node) and not upgrading.outdated(node, patience(node)):
+        if not is_member(node) or not upgrading.outdated(node, patient=True):
             return 0
         upgrading.refuse_packages(node)
         if node.control_plane:

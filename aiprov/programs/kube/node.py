@@ -43,7 +43,7 @@ from .host import (
 )
 from .leftovers import clean, put_back, strangers
 from .peers import answers, awaited, cluster_lives, name_free, refuse_skew, refuse_taken, unanswered
-from .standing import ended, lacks, static_pods, unfit
+from .standing import by_file, ended, lacks, static_pods, unfit
 from .static_pods import left_stopped
 from .turn import turn
 
@@ -208,11 +208,6 @@ def initialise(node: Node, resumed: bool) -> None:
         if status >= 300 and status != 404:
             tell(f"the bootstrap token could not be deleted ({status}): it ends in a minute")
     finish(node, api)
-
-
-def by_file(path: str, node: Node) -> Api:
-    """The API by a kubeconfig of this host."""
-    return Api(credential(read(path), path), patience=min(PATIENCE_S, node.wait_s))
 
 
 def ignored(node: Node, manifests: bool = False) -> List[str]:

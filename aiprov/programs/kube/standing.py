@@ -4,6 +4,7 @@ import time
 from typing import List
 
 from .cluster import (
+    PATIENCE_S,
     Api,
     Credential,
     StrangerError,
@@ -35,6 +36,12 @@ LOOK_S = 5 * PAUSE_S
 """For how long what may be over in a moment is looked at. A question has half a minute."""
 
 
+def by_file(path: str, node: Node, patient: bool = True) -> Api:
+    """The API by a kubeconfig of this host. ``patient``: asked again where it has no answer."""
+    patience = min(PATIENCE_S, node.wait_s) if patient else 0
+    return Api(credential(read(path), path), patience=patience)
+
+
 def lacks(node: Node, patient: bool = False) -> List[str]:
     """Why this host is no working member of the cluster; nothing where it is one.
 
@@ -50,14 +57,11 @@ def lacks(node: Node, patient: bool = False) -> List[str]:
 
 def lasting(node: Node) -> List[str]:
     """What a member lacks for a while: an API server restarts, or answers late on a busy host."""
-    end = time.monotonic() + LOOK_S
     reasons = unfit(node)
-    while reasons:
-        last = time.monotonic() >= end  # of a slow look, too, there is a second
+    end = time.monotonic() + LOOK_S  # from here on: after a slow look, too, there is a second
+    while reasons and time.monotonic() < end:
         time.sleep(PAUSE_S)
         reasons = unfit(node)
-        if last:
-            break
     return reasons
 
 

@@ -8,7 +8,7 @@ import re
 from typing import List
 
 from . import kubelet, settings
-from .cluster import Api, credential, is_ready
+from .cluster import Api, is_ready
 from .host import (
     FOLDER,
     KUBELET,
@@ -26,6 +26,7 @@ from .host import (
     write,
 )
 from .members import wait_until_well
+from .standing import by_file
 
 UNDER_WAY = f"{FOLDER}/upgrading.json"
 """There while ``kubeadm upgrade apply`` is under way, whose last steps leave no trace."""
@@ -65,25 +66,12 @@ def recorded(api: Api) -> str:
 # ---------------------------------------------------------------- the question
 
 
-def outdated(node: Node, patience: float = 0) -> List[str]:
+def outdated(node: Node, patient: bool = False) -> List[str]:
     """What of this node is of another version than it should be.
 
     Raises ``RefusedError`` where all on this host is of it, and no API server tells what runs.
+    ``patient``: what nobody tells is asked for again, unless something here is not of it anyway.
     """
-    lines = outdated_here(node)
-    try:
-        running = running_kubelet(node, patience)
-    except RefusedError:
-        if not lines:
-            raise
-        return lines
-    if running and running not in (node.version, version(must(["kubelet", "--version"]))):
-        lines.append(f"the kubelet that runs is of version {running}, not {node.version}")
-    return lines
-
-
-def outdated_here(node: Node) -> List[str]:
-    """What is on this host and is of another version than it should be."""
     lines = []
     if exists(UNDER_WAY):
         lines.append("kubeadm upgrade was cut off")
@@ -94,6 +82,14 @@ def outdated_here(node: Node) -> List[str]:
         image = image_version(name)
         if image != node.version:
             lines.append(f"{name} is of version {image or 'unknown'}, not {node.version}")
+    try:
+        running = running_kubelet(by_file(KUBELET, node, patient=patient and not lines), node.name)
+    except RefusedError:
+        if not lines:
+            raise
+        return lines
+    if running and running not in (node.version, found):
+        lines.append(f"the kubelet that runs is of version {running}, not {node.version}")
     return lines
 
 
@@ -105,13 +101,12 @@ def image_version(name: str) -> str:
     return found.group(1) if found else ""
 
 
-def running_kubelet(node: Node, patience: float) -> str:
+def running_kubelet(api: Api, name: str) -> str:
     """The version that the kubelet has told the cluster; empty where it has told none.
 
     Raises ``RefusedError`` where no API server says.
     """
-    found = Api(credential(read(KUBELET), KUBELET), patience=patience).node(node.name)
-    told = found.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", "")
+    told = api.node(name).get("status", {}).get("nodeInfo", {}).get("kubeletVersion", "")
     return version(told) if told else ""
 
 

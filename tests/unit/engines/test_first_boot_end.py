@@ -16,8 +16,12 @@ class PowerLossError(Exception):
     """Ends the program wherever it is, as a power loss does."""
 
 
+def power_loss(*_args: object) -> None:
+    raise PowerLossError
+
+
 class Host:
-    """A host's files and the program's calls of systemctl, and whether the power holds."""
+    """A host's files and the program's calls of systemctl."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.steps = folder / "first-boot.steps.json"
@@ -28,7 +32,6 @@ class Host:
             path.touch()
         self.program[1].mkdir()
         self.asked: list[list[str]] = []
-        self.power = monkeypatch
         monkeypatch.setattr(run, "STEPS", str(self.steps))
         monkeypatch.setattr(run, "LOCK", str(folder / "lock"))
         monkeypatch.setattr(run, "LOG_FILE", str(folder / "log"))
@@ -38,12 +41,6 @@ class Host:
 
     def status(self) -> str | None:
         return json.loads(self.result.read_text())["status"] if self.result.exists() else None
-
-    def fails_at(self, owner: object, name: str) -> None:
-        def lost(*_args: object) -> None:
-            raise PowerLossError
-
-        self.power.setattr(owner, name, lost)
 
 
 @pytest.fixture
@@ -77,8 +74,7 @@ def test_the_steps_are_gone_before_it_says_that_it_is_done(host, monkeypatch):
 )
 def test_an_end_that_a_power_loss_cut_off_is_gone_on_with(host, monkeypatch, owner, name):
     with monkeypatch.context() as power:
-        host.power = power
-        host.fails_at(owner, name)
+        power.setattr(owner, name, power_loss)
         with pytest.raises(PowerLossError):
             run.main(["first-boot.py", "run"])
     assert not host.steps.exists()
