@@ -181,15 +181,16 @@ class Convergence:
     # ------------------------------------------------------------ survey and plan
 
     def _told_plan(self) -> HostPlan:
-        """The plan. Where all of it is what nobody could tell, that is asked again for a while."""
-        began = self.clock()
-        while True:
-            plan, _ = self._plan()
-            known = [change for change in plan.changes if not change.before.get("untold")]
-            over = self.clock() - began >= UNTOLD_S
-            if plan.empty or known or plan.unknown or over or self.stopping():
-                return plan
+        """The plan. Where all of it is what nobody could tell, that is asked again for a while.
+
+        What is unknown because of that, as what comes after it, is found out with it.
+        """
+        plan, _ = self._plan()
+        end = self.clock() + UNTOLD_S  # from here on: a survey that is slow is looked at again, too
+        while _all_untold(plan) and self.clock() < end and not self.stopping():
             self.pause(UNTOLD_PAUSE_S)
+            plan, _ = self._plan()
+        return plan
 
     def _plan(self) -> tuple[HostPlan, HostState]:
         self._tell("survey")
@@ -351,6 +352,11 @@ def _not_so(changes: Sequence[Change], state: HostState) -> Iterator[tuple[Chang
         now = state.get(change.address)
         if now is not None and not holds(change.after, now):
             yield change, now
+
+
+def _all_untold(plan: HostPlan) -> bool:
+    """Whether nothing is certain to differ, and something may."""
+    return bool(plan.changes) and all(change.before.get("untold") for change in plan.changes)
 
 
 def _patience_s(change: Change) -> float:

@@ -145,20 +145,46 @@ UNTOLD: State = {"done": False, "said": ["10.0.0.1:6443: timed out"], "untold": 
 DONE: State = {"done": True}
 
 
-def asked(*answers: State, patience_s: float = 60, other: State | None = None, **more):
-    """A command whose question has these answers, one a survey; the last stays."""
+def asked(
+    *answers: State,
+    patience_s: float = 60,
+    other: State | None = None,
+    waits: bool = False,
+    survey_s: float = 0,
+    **more,
+):
+    """A command whose question has these answers, one a survey; the last stays.
+
+    How it ended, and how often was waited. ``waits``: the other command comes after it. A survey
+    takes ``survey_s``.
+    """
     question = Succeeds(argv=("applied",), patience_s=patience_s)
     left = iter(answers)
     now = [NO]
+    surveys: list[float] = []
 
     def look() -> HostState:
+        surveys.append(survey_s)
         now[0] = next(left, now[0])
         return {"Command[add-on]": now[0], "Command[else]": other or DONE}
 
-    commands = [Command(name=name, argv=("x",), unless=question) for name in ("add-on", "else")]
+    commands = [
+        Command(name="add-on", argv=("x",), unless=question),
+        Command(
+            name="else",
+            argv=("x",),
+            unless=question,
+            waits_for=("Command[add-on]",) if waits else (),
+        ),
+    ]
     waited: list[float] = []
     result, _ = run(
-        commands, Blind({}), look=look, clock=lambda: sum(waited), pause=waited.append, **more
+        commands,
+        Blind({}),
+        look=look,
+        clock=lambda: sum(waited + surveys),
+        pause=waited.append,
+        **more,
     )
     return result, len(waited)
 
@@ -194,6 +220,16 @@ def test_who_interrupts_does_not_wait():
 def test_what_could_not_be_told_is_no_change_when_it_is():
     result, waited = asked(UNTOLD, UNTOLD, DONE)
     assert (result.status, waited) == ("unchanged", 2)
+
+
+def test_what_comes_after_what_could_not_be_told_is_no_change_either():
+    result, waited = asked(UNTOLD, UNTOLD, DONE, waits=True)
+    assert (result.status, waited) == ("unchanged", 2)
+
+
+def test_what_a_slow_survey_could_not_tell_is_asked_again():
+    result, waited = asked(UNTOLD, DONE, survey_s=UNTOLD_S)
+    assert (result.status, waited) == ("unchanged", 1)
 
 
 def test_what_cannot_be_told_for_long_is_made_so():
