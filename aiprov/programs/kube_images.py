@@ -18,7 +18,7 @@ from typing import Any, Dict, List
 
 NOTES = os.environ.get("AIPROV_TEST_ROOT", "") + "/var/lib/aiprov/images"
 SPACE = "k8s.io"
-ASK_S, LIST_S, IMPORT_S = 5, 60, 1800
+ASK_S, LIST_S, IMPORT_S = 20, 60, 1800
 
 
 class ImagesError(Exception):

@@ -95,13 +95,13 @@ def again(step: Callable[[], Result], deadline: float, say: Callable[[str], None
         time.sleep(PAUSE_S)
 
 
-def kubeadm(*words: str, hint: str = "") -> None:
+def kubeadm(*words: str, timeout: float = host.KUBEADM_S, hint: str = "") -> None:
     """Run kubeadm, which asks an API server for less than a second.
 
     Raises ``PassingError`` where what it says may be over in a moment, else ``RefusedError``.
     """
     try:
-        host.kubeadm(*words, hint=hint)
+        host.kubeadm(*words, timeout=timeout, hint=hint)
     except RefusedError as error:
         if PASSING.search(str(error)):
             raise PassingError(str(error), error.hint) from error

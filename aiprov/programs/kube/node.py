@@ -187,18 +187,14 @@ def initialise(node: Node, resumed: bool) -> None:
     if not resumed:
         checks.refuse(checks.ports(node))
     write(STARTED, '{"what": "init"}\n')
-    done = ["preflight", "certs", "kubeconfig", "kubelet-start", "control-plane", "etcd"]
-    skipped = [*done, *(node.more.get("skip_phases") or [])]
     with held(node.more.get("endpoint_hold") or "", node.wait_s):
-        kubeadm(
-            "init",
-            *("--config", INIT, "--skip-token-print"),
-            *([f"--skip-phases={','.join(skipped)}"] if resumed else []),
-            *(node.more.get("init_arguments") or []),
-            *ignored(node),
-            hint="journalctl -u kubelet and crictl ps -a tell more; then run aiprov again, which "
-            "cleans up and starts over",
-        )
+        try:
+            run_init(node, resumed)
+        except PassingError as error:
+            if not resumable(node):
+                raise
+            tell(f"once more: {error}")
+            run_init(node, resumed=True)
     write(STARTED, '{"what": "init", "done": true}\n')
     api = by_file(ADMIN, node)
     token = node.more.get("token_id")
@@ -208,6 +204,21 @@ def initialise(node: Node, resumed: bool) -> None:
         if status >= 300 and status != 404:
             tell(f"the bootstrap token could not be deleted ({status}): it ends in a minute")
     finish(node, api)
+
+
+def run_init(node: Node, resumed: bool) -> None:
+    """Let kubeadm begin, or end, the cluster. Raises ``PassingError`` where it may in a moment."""
+    done = ["preflight", "certs", "kubeconfig", "kubelet-start", "control-plane", "etcd"]
+    skipped = [*done, *(node.more.get("skip_phases") or [])]
+    kubectl.kubeadm(
+        "init",
+        *("--config", INIT, "--skip-token-print"),
+        *([f"--skip-phases={','.join(skipped)}"] if resumed else []),
+        *(node.more.get("init_arguments") or []),
+        *ignored(node),
+        hint="journalctl -u kubelet and crictl ps -a tell more; then run aiprov again, which "
+        "cleans up and starts over",
+    )
 
 
 def ignored(node: Node, manifests: bool = False) -> List[str]:
@@ -240,7 +251,7 @@ def control(node: Node, who: Credential, given: str, begun: str) -> None:
         write(STARTED, '{"what": "join"}\n')
         members.forget(node)
         clean(node, begun)
-        run_join(node, api, given)
+        join_patiently(node, api, given)
         finish(node, api)
 
 
@@ -257,15 +268,27 @@ def work(node: Node, who: Credential, given: str, begun: str) -> None:
     refuse_skew(node, api)
     refuse_taken(node, api)
     clean(node, begun)
+    join_patiently(node, api, given)
+    finish(node, by_file(KUBELET, node))
+
+
+def join_patiently(node: Node, api: Api, given: str) -> None:
+    """Let kubeadm join, and once more where it got no answer: it asks for less than a second.
+
+    While a control plane joins, be it this one, etcd has no leader for a while.
+    """
     try:
         run_join(node, api, given)
     except PassingError as error:
-        # Control planes may be joining too: until etcd has a leader again, kubeadm gets no answer.
         tell(f"once more: {error}")
         api.node(node.name)
+        if node.control_plane:
+            members.start_announced(node)
+            if ended(node, api):
+                return
+            members.forget(node)
         clean(node, "join")
         run_join(node, api, given)
-    finish(node, by_file(KUBELET, node))
 
 
 def run_join(node: Node, api: Api, given: str) -> None:

@@ -32,7 +32,7 @@ from .host import (
     read,
 )
 
-LOOK_S = 5 * PAUSE_S
+LOOK_S = 8 * PAUSE_S
 """For how long what may be over in a moment is looked at. A question has half a minute."""
 
 

@@ -7,16 +7,16 @@ others follow, workers after all of them. What was cut off is done again: kubead
 import re
 from typing import List
 
-from . import kubelet, settings
+from . import kubectl, kubelet, settings
 from .cluster import Api, is_ready
 from .host import (
     FOLDER,
     KUBELET,
     MANIFESTS,
     Node,
+    PassingError,
     RefusedError,
     exists,
-    kubeadm,
     minor,
     must,
     read,
@@ -27,6 +27,9 @@ from .host import (
 )
 from .members import wait_until_well
 from .standing import by_file
+
+UPGRADE_S = 1800
+"""For kubeadm's upgrade, which waits for each component of a control plane."""
 
 UNDER_WAY = f"{FOLDER}/upgrading.json"
 """There while ``kubeadm upgrade apply`` is under way, whose last steps leave no trace."""
@@ -145,15 +148,26 @@ def upgrade_control_plane(node: Node, api: Api) -> None:
     wait_until_well(node, api)
     if older(there, node.version) or exists(UNDER_WAY):
         write(UNDER_WAY, f'{{"to": "{node.version}"}}\n')
-        kubeadm("upgrade", "apply", f"v{node.version}", "--yes", *flags(node), timeout=1800)
+        by_kubeadm(node, api, "apply", f"v{node.version}", "--yes")
         settings.publish(node, api)
         remove(UNDER_WAY)
     elif any(image_version(name) != node.version for name in OWN):
-        kubeadm("upgrade", "node", *flags(node), timeout=1800)
+        by_kubeadm(node, api, "node")
     else:
         kubelet.take_configuration(node)
     end(node, api)
     wait_until_well(node, api)
+
+
+def by_kubeadm(node: Node, api: Api, *words: str) -> None:
+    """Let kubeadm upgrade, and once more where it got no answer: it asks for less than a second."""
+    argv = ["upgrade", *words, *flags(node)]
+    try:
+        kubectl.kubeadm(*argv, timeout=UPGRADE_S)
+    except PassingError as error:
+        tell(f"once more: {error}")
+        api.node(node.name)
+        kubectl.kubeadm(*argv, timeout=UPGRADE_S)
 
 
 def flags(node: Node) -> List[str]:
@@ -190,7 +204,7 @@ def upgrade_worker(node: Node, api: Api) -> None:
             f"the cluster is of version {there[0]}, and this host's kubelet of {node.version}",
             "upgrade the control planes first: aiprov cluster upgrade does so",
         )
-    kubeadm("upgrade", "node", *flags(node), timeout=1800)
+    by_kubeadm(node, api, "node")
     end(node, api)
 
 

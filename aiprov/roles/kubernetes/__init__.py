@@ -190,7 +190,7 @@ def _images(vars: Vars) -> list[Resource]:
         Command(
             name=f"images of {archive}",
             argv=(program, "import", archive),
-            unless=Succeeds(argv=(program, "imported", archive)),
+            unless=Succeeds(argv=(program, "imported", archive), patience_s=UNTOLD_S),
             waits_for=(f"Service[{runtime.unit(vars)}]",),
         )
         for archive in vars.kubernetes_image_archives

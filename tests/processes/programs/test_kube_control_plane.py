@@ -126,6 +126,28 @@ def test_an_init_that_was_cut_off_late_is_finished(cluster):
     ]
 
 
+def test_an_init_that_got_no_answer_near_its_end_is_finished(cluster):
+    """kubeadm makes an add-on's objects with one request each."""
+    first(cluster)
+    real, failed = cluster.host.on["kubeadm"], list[list[str]]()
+
+    def kubeadm(argv: list[str], text: str) -> Answer:
+        status, said = real(argv, text)
+        if argv[1] == "init" and not failed:
+            failed.append(argv)
+            return 1, f"{said}error execution phase addon/kube-proxy: etcdserver: leader changed\n"
+        return status, said
+
+    cluster.host.on["kubeadm"] = kubeadm
+    status, said, wrong = cluster.host.run("node", "join", cluster.credential)
+    assert (status, wrong) == (0, ""), said
+    assert "once more: kubeadm init" in said
+    member(cluster)
+    begun, ended = cluster.host.kubeadm()
+    assert begun == INIT
+    assert "--skip-phases=preflight,certs,kubeconfig,kubelet-start,control-plane,etcd" in ended
+
+
 def test_an_init_that_was_cut_off_early_is_begun_again(cluster):
     first(cluster)
     cut_off_init(cluster)
@@ -213,6 +235,43 @@ def test_a_control_plane_joins_in_its_turn_and_gives_it_back(cluster):
     assert [words.partition(" --")[0] for words in cluster.host.kubeadm()] == [
         "init phase kubeconfig admin", "init phase certs etcd-healthcheck-client", "join",
     ]  # fmt: skip
+
+
+def at_once(cluster: Cluster) -> None:
+    """It gets no answer before anything was done."""
+
+
+def unmarked(cluster: Cluster) -> None:
+    """All is done but the mark: a node without its labels is no control plane to others."""
+    cluster.joins()
+    cluster.host.objects.node("one", cluster.host.address, ready=False)
+
+
+@pytest.mark.parametrize(
+    ("done", "verbs"),
+    [(at_once, ["join", "reset", "join"]), (unmarked, ["join", "reset", "join"]),
+     (Cluster.joins, ["join"])],
+)  # fmt: skip
+def test_a_control_planes_join_that_got_no_answer_is_ended(cluster, done, verbs):
+    """While etcd is given this host's member it may have no leader, and kubeadm asks but once."""
+    cluster.lives()
+    cluster.control_plane(wait_s=5)
+    failed: list[list[str]] = []
+
+    def kubeadm(argv: list[str], text: str) -> Answer:
+        if argv[1] == "join" and not failed:
+            failed.append(argv)
+            done(cluster)
+            return 1, "error execution phase control-plane-join: etcdserver: leader changed\n"
+        return cluster.kubeadm(argv, text)
+
+    cluster.host.on["kubeadm"] = kubeadm
+    status, said, wrong = cluster.host.run("node", "join", cluster.credential)
+    assert (status, wrong) == (0, ""), said
+    told = [words.split()[0] for words in cluster.host.kubeadm()]
+    assert [verb for verb in told if verb != "init"] == verbs
+    assert len(cluster.host.members.list) == 2
+    member(cluster)
 
 
 def renewed_when_asked(cluster: Cluster) -> list[float]:

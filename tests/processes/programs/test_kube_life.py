@@ -469,6 +469,35 @@ def test_another_control_plane_follows(cluster):
     assert life.told() == [f"kubeadm upgrade node {FLAGS}", RESTART]
 
 
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ({"control_plane": True, "first": True}, "apply v1.37.1 --yes"),
+        ({"control_plane": True}, "node"),
+        ({"control_plane": False}, "node"),
+    ],
+    ids=["first", "second", "worker"],
+)
+def test_an_upgrade_that_got_no_answer_is_run_once_more(cluster, part, words):
+    """kubeadm asks but once, and etcd may have no leader just then."""
+    life = Life(cluster, **part)
+    newer(life)
+    if "first" not in part:
+        life.records("v1.37.1")
+        life.host.objects.version = "v1.37.1"
+    failed: list[list[str]] = []
+
+    def kubeadm(argv: list[str], text: str) -> Answer:
+        if argv[1] == "upgrade" and not failed:
+            failed.append(argv)
+            return 1, "error execution phase upload-config/kubeadm: etcdserver: leader changed\n"
+        return life.kubeadm(argv, text)
+
+    life.host.on["kubeadm"] = kubeadm
+    life.becomes_so("upgraded", "upgrade")
+    assert life.told() == [*[f"kubeadm upgrade {words} {FLAGS}"] * 2, RESTART]
+
+
 def test_an_upgrade_that_was_cut_off_is_done_again(first):
     newer(first)
     first.records("v1.37.1")
