@@ -10,7 +10,8 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,7 @@ def _sweep() -> None:
             pid, _, start = owner.name.partition("-")
             if not Process(int(pid), int(start)).alive():
                 # A scenario of molecule has its lab in its own folder.
-                for place in (*owner.glob("*/lab"), *owner.iterdir()):
-                    down(place)
+                _down_all((*owner.iterdir(), *owner.glob("*/lab")))
                 shutil.rmtree(owner)
 
 
@@ -50,6 +50,12 @@ def lab_root() -> Iterator[Path]:
     root = _ROOT / f"{own.pid}-{own.start}"
     root.mkdir(exist_ok=True)
     yield root
-    for place in root.iterdir():
-        down(place)
+    _down_all(root.iterdir())
     root.rmdir()
+
+
+def _down_all(places: Iterable[Path]) -> None:
+    """Take labs down, also those after one that cannot be."""
+    with ExitStack() as stack:
+        for place in places:
+            stack.callback(down, place)

@@ -30,7 +30,7 @@ def run_in(
     argv: Sequence[str],
     *,
     stdin: bytes | None = None,
-    timeout: float | None = 60,
+    timeout: float | None = 300,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program on a host from the machine's side: no network, no sshd, as root."""
     return call(enter(directory, name, argv), stdin=stdin, timeout=timeout)
@@ -105,7 +105,7 @@ def wait_for(folder: Folder, host: Host, timeout: float) -> None:
             said = "its systemd did not say that it was up"
             return False
         said = (done.stdout + done.stderr).decode(errors="replace").strip()
-        return done.stdout.decode().strip() in _SETTLED
+        return done.stdout.decode().strip() in _SETTLED and _leader(folder, host) is not None
 
     try:
         until(ready, f"{host.name} to boot", timeout=timeout, every=0.1)

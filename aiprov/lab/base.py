@@ -90,7 +90,8 @@ def sweep() -> None:
         lock = scratch.with_suffix(".lock")
         try:
             with locked(lock, wait=False):
-                shutil.rmtree(scratch)
+                if scratch.exists():  # the builder may have been done
+                    shutil.rmtree(scratch)
         except LabError:
             continue
 

@@ -81,7 +81,7 @@ def up(
     vendor: Sequence[Kind] = (),
     kubernetes: Sequence[str] = (),
     say: Callable[[str], object] = lambda text: None,
-    boot_timeout: float = 300,
+    boot_timeout: float = 600,
 ) -> None:
     """Bring these hosts up, next to those that the lab in this folder has already.
 
@@ -228,8 +228,7 @@ def _make(folder: Folder, host: Host, net: Network, source: Path, has: Gpus) -> 
 def boot(folder: Folder, host: Host) -> None:
     """Switch a host on, unless it is."""
     if daemon.running(folder.host(host.name)) is None:
-        cgroups.kill(host.group)
-        cgroups.remove(host.group)
+        power_off(folder, host)  # what is left of a keeper that was killed
         daemon.start("aiprov.lab.keeper", folder.host(host.name), [str(folder.root), host.name])
 
 

@@ -90,15 +90,29 @@ def _unless_gone(error: OSError) -> None:
 def freeze(group: str, frozen: bool) -> None:
     """Stop or continue everything in the group; a stopped host accepts but never answers."""
     for root in hierarchies():
-        for name, words in (("cgroup.freeze", "01"), ("freezer.state", ("THAWED", "FROZEN"))):
-            knob = root / group / name
-            if knob.exists():
-                knob.write_text(words[int(frozen)])
+        _freeze(root / group, frozen)
+
+
+def _freeze(group: Path, frozen: bool) -> None:
+    for name, words in (("cgroup.freeze", "01"), ("freezer.state", ("THAWED", "FROZEN"))):
+        knob = group / name
+        if knob.exists():
+            try:
+                knob.write_text(words[int(frozen)], encoding="ascii")
+            except OSError as error:
+                _unless_gone(error)
+
+
+def _thaw(group: str) -> None:
+    """Let everything go on, in the groups below it too: what is frozen in v1 cannot be killed."""
+    for root in hierarchies():
+        for folder, _, _ in os.walk(root / group, onerror=_unless_gone):
+            _freeze(Path(folder), False)
 
 
 def kill(group: str) -> None:
     """End everything in the group, and wait until it has ended."""
-    freeze(group, False)
+    _thaw(group)
 
     def ended() -> bool:
         left = list(processes(group))

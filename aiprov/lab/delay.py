@@ -46,7 +46,7 @@ def link_delay(directory: Path, milliseconds: float) -> None:
             raise LabError(f"tc: {netem.stderr.decode(errors='replace').strip()}")
         daemon.start("aiprov.lab.delay", folder.delay, [str(folder.root), f"{milliseconds:g}"])
         near, _ = ends(net)
-        until(lambda: holds(near, net.gateway), "the delay to take effect", timeout=10)
+        until(lambda: holds(near, net.gateway), "the delay to take effect", timeout=120)
 
 
 def _clear(folder: Folder, net: Network) -> None:

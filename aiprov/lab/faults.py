@@ -71,10 +71,15 @@ def reboot(directory: Path, name: str, timeout: float = 300) -> None:
     folder = _folder(directory)
     host = folder.read_host(name)
     before = current_boot(folder, host)
-    must(name, ["systemctl", "reboot"], run_in(directory, name, ["systemctl", "reboot"]))
+    try:
+        done = run_in(directory, name, ["systemctl", "reboot"], timeout=timeout)
+        said = (done.stdout + done.stderr).decode(errors="replace").strip()
+    except subprocess.TimeoutExpired:
+        said = "systemctl did not end"
+    # It may end by the reboot that it asked for, so what it says of itself does not count.
     until(
         lambda: current_boot(folder, host) not in {None, before},
-        f"{name} to reboot",
+        f"{name} to reboot ({said})" if said else f"{name} to reboot",
         timeout=timeout,
     )
     wait_for(folder, host, timeout)

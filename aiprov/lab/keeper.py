@@ -66,7 +66,11 @@ def main(arguments: list[str]) -> int:
         libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
         if os.getppid() != own:
             os._exit(1)
-        cgroups.enter(host.group, os.getpid())
+        try:
+            cgroups.enter(host.group, os.getpid())
+        except OSError as error:  # the parent is told that it failed, and not why
+            os.write(2, f"control groups: {error}\n".encode())
+            raise
 
     env = {**environment(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": str(int(unified()))}
     status = _REBOOT

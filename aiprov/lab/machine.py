@@ -6,6 +6,7 @@ id and its start time. The lab ends nothing that it cannot identify that way.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -19,6 +20,8 @@ from pathlib import Path
 from aiprov.errors import LabError
 
 _CAP_SYS_RESOURCE = 24
+_REAPED = {errno.ESRCH, errno.EINVAL, errno.ENOENT}
+"""What pidfd_open says, by the kernel's version, of a process that has just gone."""
 
 TOOLS: Mapping[str, str] = {
     "systemd-nspawn": "systemd-container",
@@ -154,8 +157,10 @@ class Process:
         """Send a signal, unless the process is gone."""
         try:
             handle = os.pidfd_open(self.pid)
-        except ProcessLookupError:
-            return
+        except OSError as error:
+            if error.errno in _REAPED:
+                return
+            raise
         try:
             if self.alive():
                 signal.pidfd_send_signal(handle, number)

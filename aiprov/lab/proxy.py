@@ -21,18 +21,21 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from aiprov.lab import daemon
+from aiprov.lab.machine import replace
 from aiprov.lab.sources import Source, debian, plain_http
 from aiprov.lab.state import Folder, locked
 from aiprov.lab.vendor import served
 
 PORT = 3142
 _FRESH = 300.0  # seconds for which an index is taken from disk without asking
+_FAILS = {429, *range(500, 600)}
 _NEVER_CHANGES = ("/by-hash/", "/pool/")
 
 
@@ -58,21 +61,20 @@ class Store:
         name = hashlib.sha256(address.encode()).hexdigest()
         body, head = self.folder / name, self.folder / f"{name}.json"
         with locked(self.folder / f".{name[:2]}.lock"):
-            if body.exists() and head.exists():
+            kept = _kept(body, head)
+            if kept is not None:
                 age = time.time() - body.stat().st_mtime
                 lasting = any(mark in address for mark in _NEVER_CHANGES)
                 if lasting or age < _FRESH:
-                    return body, json.loads(head.read_text(encoding="utf-8"))
+                    return body, kept
             try:
-                self._fetch(address, body, head)
-            except urllib.error.HTTPError:
-                raise
-            except OSError:
-                if not (body.exists() and head.exists()):
+                return body, self._fetch(address, body, head)
+            except (OSError, HTTPException) as error:
+                if kept is None or not _may_pass(error):
                     raise
-            return body, json.loads(head.read_text(encoding="utf-8"))
+                return body, kept
 
-    def _fetch(self, address: str, body: Path, head: Path) -> None:
+    def _fetch(self, address: str, body: Path, head: Path) -> dict[str, str]:
         origin = self.origin(address)
         if origin is None:
             raise PermissionError(address)
@@ -90,9 +92,23 @@ class Store:
             if expected is not None and scratch.stat().st_size != int(expected):
                 raise OSError(f"{origin}: the mirror closed the connection early")
             scratch.replace(body)
-            head.write_text(json.dumps(kept), encoding="utf-8")
+            replace(head, json.dumps(kept))
+            return kept
         finally:
             scratch.unlink(missing_ok=True)
+
+
+def _kept(body: Path, head: Path) -> dict[str, str] | None:
+    """The headers of a file that was fetched before; ``None`` where it was not, or half."""
+    try:
+        return dict(json.loads(head.read_text(encoding="utf-8"))) if body.exists() else None
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether it is the mirror that fails, and not the address that has nothing."""
+    return not isinstance(error, urllib.error.HTTPError) or error.code in _FAILS
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -127,7 +143,7 @@ class Handler(BaseHTTPRequestHandler):
         except urllib.error.HTTPError as error:
             self._refuse(error.code, error.reason)
             return
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             self._refuse(502, f"the mirror does not answer: {error}")
             return
         if self._unchanged(headers):
@@ -208,8 +224,10 @@ def serving(archives: Iterable[Source], store: Path) -> Iterator[str]:
     """A proxy on the loopback for the time of building a base; yields its address."""
     with server(("127.0.0.1", 0), archives, store, QuietHandler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{running.server_address[1]}"
-        running.shutdown()
+        try:
+            yield f"127.0.0.1:{running.server_address[1]}"
+        finally:
+            running.shutdown()
 
 
 def main(arguments: list[str]) -> int:

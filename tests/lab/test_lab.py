@@ -201,6 +201,9 @@ def test_cut_hang_and_power(make_host: Callable[..., object]) -> None:
         lab.run(name, ["true"])
     lab.start(name)
     assert ssh().returncode == 0
+    lab.hang(name)
+    lab.down()
+    assert not lab.status()
 
 
 def test_full_disk_and_held_lock(lab: Lab) -> None:

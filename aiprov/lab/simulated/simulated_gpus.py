@@ -171,14 +171,23 @@ def holders(node: str) -> List[int]:
     for name in names_in("/proc"):
         if not name.isdigit():
             continue
-        folder = f"/proc/{name}/fd"
-        try:
-            handles = names_in(folder)
-            links = [os.readlink(at(f"{folder}/{handle}")) for handle in handles]
-        except OSError:  # it ended, or belongs to another user
-            continue
-        if node in links:
+        if node in _open_files(name):
             found.append(int(name))
+    return found
+
+
+def _open_files(pid: str) -> List[str]:
+    """What a process has open; nothing where it ended, or belongs to another user."""
+    found: List[str] = []
+    try:
+        handles = names_in(f"/proc/{pid}/fd")
+    except PermissionError:
+        return found
+    for handle in handles:
+        try:
+            found.append(os.readlink(at(f"/proc/{pid}/fd/{handle}")))
+        except OSError:  # closed meanwhile
+            continue
     return found
 
 

@@ -23,6 +23,9 @@ from aiprov.lab.vendor.signing import SigningKey
 
 Kind = Literal["apt", "dnf", "docker"]
 
+_LOCK = ".lock"
+"""One for all kinds: who has built ends gpg's agent, which signs for all of them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
@@ -45,7 +48,7 @@ def ensure(
     key = signing.key(home / "key")
     wanted = tuple(sorted(set(broken)))
     place = home / f"{kind}-{_recipe(kind, wanted, key)}"
-    with locked(home / f".{kind}.lock"):
+    with locked(home / _LOCK):
         if not place.exists():
             say(f"building the stand-in {kind} repositories: seconds, once on this machine")
             scratch = home / f".{kind}.building"
@@ -73,7 +76,7 @@ def ensure_kubernetes(
     wanted = sorted(set(versions))
     releases = build.ensure(wanted, say)
     place = home / f"kubernetes-{build.digest([*wanted, key.fingerprint])}"
-    with locked(home / ".kubernetes.lock"):
+    with locked(home / _LOCK):
         if not place.exists():
             scratch = home / ".kubernetes.building"
             if scratch.exists():

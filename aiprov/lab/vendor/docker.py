@@ -92,9 +92,9 @@ def _fetch(suite: str, work: Path) -> dict[str, Path]:
         }
         command = ["env", f"--chdir={work / 'debs'}", "apt-get", "-qq"]
         command += [word for item in settings.items() for word in ("-o", "=".join(item))]
-        run([*command, "update"], timeout=300)
-        run([*command, "download", *_DEBIAN], timeout=300)
-        call([*command, "download", _CLIENT_PACKAGE], timeout=300)  # not in every suite
+        run([*command, "update"], timeout=1200)
+        run([*command, "download", *_DEBIAN], timeout=1200)
+        call([*command, "download", _CLIENT_PACKAGE], timeout=1200)  # not in every suite
     found = {path.name.partition("_")[0]: path for path in (work / "debs").glob("*.deb")}
     missing = [name for name in _DEBIAN if name not in found]
     if missing:

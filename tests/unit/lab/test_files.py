@@ -65,11 +65,11 @@ class Mirror(http.server.BaseHTTPRequestHandler):
     """A mirror that counts."""
 
     asked: list[str]
+    status = 200
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
-        found = "missing" not in self.path
-        self.send_response(200 if found else 404)
+        self.send_response(404 if "missing" in self.path else self.status)
         body = f"body of {self.path}".encode()
         self.send_header("Content-Length", str(len(body) + ("cut" in self.path)))
         self.send_header("Last-Modified", "Sat, 21 Nov 2026 07:00:00 GMT")
@@ -153,6 +153,37 @@ def test_an_index_is_served_when_the_mirror_is_away(
     mirror.shutdown()
     mirror.socket.close()
     assert opener.open(index).read() == body
+
+
+@pytest.mark.parametrize(("status", "served"), [(503, True), (429, True), (403, False)])
+def test_an_index_is_served_when_the_mirror_fails(
+    mirror: http.server.HTTPServer,
+    opener: urllib.request.OpenerDirector,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    served: bool,
+) -> None:
+    index = address(mirror, "/debian/dists/x/InRelease")
+    body = opener.open(index).read()
+    monkeypatch.setattr(proxy, "_FRESH", -1.0)
+    monkeypatch.setattr(Mirror, "status", status)
+    if served:
+        assert opener.open(index).read() == body
+    else:
+        with pytest.raises(urllib.error.HTTPError):
+            opener.open(index)
+
+
+def test_a_package_whose_headers_were_cut_off_is_fetched_again(
+    mirror: http.server.HTTPServer, opener: urllib.request.OpenerDirector, tmp_path: Path
+) -> None:
+    """A proxy is killed when its lab is taken down."""
+    package = address(mirror, "/debian/pool/a.deb")
+    body = opener.open(package).read()
+    (head,) = tmp_path.rglob("*.json")
+    head.write_text("")
+    assert opener.open(package).read() == body
+    assert len(Mirror.asked) == 2
 
 
 def test_unchanged_since(

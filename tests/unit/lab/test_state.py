@@ -192,6 +192,19 @@ def test_a_process_is_known_by_its_start(tmp_path: Path) -> None:
     assert Process.read(tmp_path / "none") is None
 
 
+@pytest.mark.parametrize("number", [errno.ESRCH, errno.EINVAL])
+def test_a_process_that_has_just_gone_needs_no_signal(monkeypatch, number: int) -> None:
+    """Linux before 6.16 says EINVAL of a number that its group still has."""
+
+    def gone(pid: int) -> int:
+        raise OSError(number, os.strerror(number))
+
+    own = Process.of(os.getpid())
+    assert own is not None
+    monkeypatch.setattr(os, "pidfd_open", gone)
+    own.signal(signal.SIGKILL)
+
+
 def test_only_the_known_process_is_ended() -> None:
     with subprocess.Popen(["sleep", "60"]) as child:
         known = Process.of(child.pid)
