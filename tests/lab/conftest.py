@@ -35,7 +35,7 @@ class LabHost:
         argv: Sequence[str],
         *,
         stdin: bytes | None = None,
-        timeout: float | None = 300,
+        timeout: float | None = 900,
         check: bool = True,
     ) -> CompletedProcess[bytes]:
         return self.lab.run(self.name, argv, stdin=stdin, timeout=timeout, check=check)

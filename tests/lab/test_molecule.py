@@ -22,7 +22,11 @@ RESERVE_S = 300
 """For the lab that a failed scenario leaves, and so that its own limit is the one that counts."""
 SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(max(LONGEST_S.values()) + RESERVE_S)]
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.timeout(max(LONGEST_S.values()) + RESERVE_S),
+    pytest.mark.takes(minutes=11),
+]
 
 
 @pytest.fixture
@@ -47,6 +51,7 @@ def test_scenario(scenario: str, ephemeral: Path):
             **os.environ,
             "PATH": f"{BIN}:{os.environ['PATH']}",
             "NO_COLOR": "1",
+            "ANSIBLE_TIMEOUT": "60",  # to log in: other scenarios' hosts may keep this machine busy
             "MOLECULE_EPHEMERAL_DIRECTORY": str(ephemeral),
         },
         stdin=subprocess.DEVNULL,

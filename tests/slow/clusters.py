@@ -22,6 +22,8 @@ ADMIN = "/etc/kubernetes/admin.conf"
 BUSYBOX = "registry.lab/busybox:1"
 NOBODY_ANSWERS = (LabError, subprocess.TimeoutExpired)
 """What a question on a host raises that was refused there, or did not end."""
+PODS_S = 420
+"""For a pod to run: whoever places or starts it may restart, the longer the oftener it did."""
 ROLES: dict[str, Any] = {"aiprov_roles": ["kubernetes"], "kubernetes_network": "bridge"}
 
 
@@ -126,7 +128,7 @@ class Cluster:
             told.append(self.aiprov("cluster status"))
             return told[-1].code == 0
 
-        until(quiet, "the cluster is well", timeout=300, every=3)
+        until(quiet, "the cluster is well", timeout=600, every=3)
         return told[-1]
 
     def create(self, *objects: dict[str, Any], on: str = "cp1") -> None:
@@ -141,7 +143,7 @@ class Cluster:
             found.update(self.asked("pod", pod, on=on))
             return phase(found) in ("Succeeded", "Failed")
 
-        waited(ended, f"pod {pod} ends", timeout=180)
+        waited(ended, f"pod {pod} ends", timeout=PODS_S)
         printed = self.kubectl("logs", pod, on=on)
         assert phase(found) == "Succeeded", printed
         return printed
@@ -154,7 +156,7 @@ class Cluster:
             found.update(self.asked("pod", pod, on=on))
             return condition(found, "Ready")
 
-        waited(ready, f"pod {pod} is ready", timeout=180)
+        waited(ready, f"pod {pod} is ready", timeout=PODS_S)
         return found
 
     def logins(self, *hosts: str) -> dict[str, int]:
@@ -240,7 +242,7 @@ def asks(name: str, url: str, *, node: str) -> dict[str, Any]:
 
     A node knows of a pod or a service a moment after the API does, and refuses it until then.
     """
-    tries = 'for _ in `seq 60`; do timeout 20 wget -qO- "$0" && exit; sleep 1; done; exit 1'
+    tries = f'for _ in `seq {PODS_S}`; do timeout 20 wget -qO- "$0" && exit; sleep 1; done; exit 1'
     return pod(name, "sh", "-c", tries, url, node=node)
 
 

@@ -72,9 +72,10 @@ def members(cluster: Cluster, on: str) -> set[str]:
 
 def has_members(cluster: Cluster, on: str, *names: str) -> None:
     """Wait until these are etcd's members, as one of them says."""
-    waited(lambda: members(cluster, on) == set(names), f"etcd's members are {names}", timeout=60)
+    waited(lambda: members(cluster, on) == set(names), f"etcd's members are {names}", timeout=180)
 
 
+@pytest.mark.takes(minutes=22)
 def test_a_playbook_makes_a_highly_available_cluster(cluster: Cluster):
     began = time.monotonic()
     said = play(cluster.site, *cluster.vault, timeout=3000)
@@ -82,7 +83,7 @@ def test_a_playbook_makes_a_highly_available_cluster(cluster: Cluster):
     print(f"three control planes from nothing: {time.monotonic() - began:.0f} s")
     cluster.ready(*PLANES)
     waited(
-        lambda: all(answers(cluster, name) for name in PLANES), "the API answers all", timeout=90
+        lambda: all(answers(cluster, name) for name in PLANES), "the API answers all", timeout=180
     )
     has_members(cluster, "cp2", *PLANES)
 
