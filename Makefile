@@ -19,7 +19,7 @@ LABS_SIDE_BY_SIDE ?= --numprocesses=3 $(BY_FILE)
 
 # CI ends a run after 90 minutes. What has not begun by then is skipped, and said.
 ifdef CI
-MINUTES ?= 80
+MINUTES ?= 78
 endif
 ifdef MINUTES
 ifndef AIPROV_TEST_DEADLINE

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tests.pythons import find
@@ -24,6 +25,9 @@ ON_HOSTS = ("tests/processes/programs", "tests/processes/payload", "tests/unit/p
 
 
 def main() -> int:
+    if time.time() > float(os.environ.get("AIPROV_TEST_DEADLINE") or "inf"):
+        print("the other controller: no time left, give make test more MINUTES", flush=True)
+        return 0
     others = ("3.12", "3.13") if sys.version_info[:2] == (3, 11) else ("3.11",)
     python = next((path for version in others if (path := find(version))), None)
     if python is None:
