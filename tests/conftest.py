@@ -5,21 +5,18 @@ A run whose time is limited says what it had no time for, in place of being cut 
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.deadline import DEADLINE, NO_TIME
 from tests.labs import lab_root
 
 __all__ = ["lab_root"]
 
-_DEADLINE = float(os.environ.get("AIPROV_TEST_DEADLINE") or "inf")
-"""Seconds since 1970: what has not begun by then is skipped. ``make test MINUTES=75`` sets it."""
-
 _SPARE_S = 7 * 60
-"""For so long after that a test that has begun may still take."""
+"""For so long after the deadline a test that has begun may still take."""
 
 _FIRST = ("test_molecule.py", "test_real_driver.py", "test_validate.py")
 """Half an hour each: where files go side by side, whoever begins one last is waited for. And the
@@ -39,6 +36,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Leave out what would begin too late, or take too long to begin now."""
     mark = item.get_closest_marker("takes")
     takes_s = 60 * mark.kwargs["minutes"] if mark else 0
-    if item.path in _late or time.time() > _DEADLINE - max(0, takes_s - _SPARE_S):
+    if item.path in _late or time.time() > DEADLINE - max(0, takes_s - _SPARE_S):
         _late.add(item.path)
-        pytest.skip("no time left: give make test more MINUTES")
+        pytest.skip(NO_TIME)

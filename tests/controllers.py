@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from tests.deadline import DEADLINE, NO_TIME
 from tests.pythons import find
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,8 +26,8 @@ ON_HOSTS = ("tests/processes/programs", "tests/processes/payload", "tests/unit/p
 
 
 def main() -> int:
-    if time.time() > float(os.environ.get("AIPROV_TEST_DEADLINE") or "inf"):
-        print("the other controller: no time left, give make test more MINUTES", flush=True)
+    if time.time() > DEADLINE:
+        print(f"the other controller: {NO_TIME}", flush=True)
         return 0
     others = ("3.12", "3.13") if sys.version_info[:2] == (3, 11) else ("3.11",)
     python = next((path for version in others if (path := find(version))), None)

@@ -13,14 +13,13 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from aiprov.lab.machine import Process, until
+from aiprov.lab.machine import ENDS_S, Process, until
 
 _INHERITED = ("cpuset.cpus", "cpuset.mems")
 _GONE = {errno.ENOENT, errno.ENODEV}
 """What the kernel says of a group that was removed, also while it is being read."""
 
 _LISTING = "cgroup.procs"
-_WAIT_S = 120  # a whole cluster's processes, on a machine that others keep busy
 
 
 def hierarchies(mounts: str | None = None) -> list[Path]:
@@ -62,14 +61,20 @@ def _delegate(group: Path) -> None:
 def processes(group: str) -> Iterator[Process]:
     """Every live process in the group or below it, in any hierarchy."""
     seen: set[int] = set()
+    for one in _with_those_below(group):
+        pids = _listed(one)
+        for pid in sorted(pids - seen):
+            process = Process.of(pid)
+            if process is not None:
+                yield process
+        seen |= pids
+
+
+def _with_those_below(group: str) -> Iterator[Path]:
+    """The group and all below it in every hierarchy, but those that are removed meanwhile."""
     for root in hierarchies():
-        for folder, _, names in os.walk(root / group, onerror=_unless_gone):
-            pids = _listed(Path(folder)) if _LISTING in names else set()
-            for pid in sorted(pids - seen):
-                process = Process.of(pid)
-                if process is not None:
-                    yield process
-            seen |= pids
+        for folder, _, _ in os.walk(root / group, onerror=_unless_gone):
+            yield Path(folder)
 
 
 def _listed(group: Path) -> set[int]:
@@ -103,16 +108,10 @@ def _freeze(group: Path, frozen: bool) -> None:
                 _unless_gone(error)
 
 
-def _thaw(group: str) -> None:
-    """Let everything go on, in the groups below it too: what is frozen in v1 cannot be killed."""
-    for root in hierarchies():
-        for folder, _, _ in os.walk(root / group, onerror=_unless_gone):
-            _freeze(Path(folder), False)
-
-
 def kill(group: str) -> None:
     """End everything in the group, and wait until it has ended."""
-    _thaw(group)
+    for one in _with_those_below(group):
+        _freeze(one, False)  # what is frozen in v1 cannot be killed
 
     def ended() -> bool:
         left = list(processes(group))
@@ -120,14 +119,14 @@ def kill(group: str) -> None:
             process.signal(signal.SIGKILL)
         return not left
 
-    until(ended, f"processes in {group} to end", timeout=_WAIT_S)
+    until(ended, f"processes in {group} to end", timeout=ENDS_S)
 
 
 def remove(group: str) -> None:
     """Remove the group and all below it from every hierarchy; its processes must have ended."""
     for root in hierarchies():
         top = root / group
-        until(lambda top=top: _removed(top), f"{top} to be removed", timeout=_WAIT_S)  # type: ignore[misc]
+        until(lambda top=top: _removed(top), f"{top} to be removed", timeout=ENDS_S)  # type: ignore[misc]
 
 
 def _removed(top: Path) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from aiprov.errors import LabError
-from aiprov.lab.machine import Process, environment, until
+from aiprov.lab.machine import ENDS_S, Process, environment, until
 from aiprov.lab.state import Folder
 
 
@@ -82,4 +82,4 @@ def stop(place: Path) -> None:
             return False
         return True
 
-    until(ended, f"the process of {place} to end", timeout=120)
+    until(ended, f"the process of {place} to end", timeout=ENDS_S)

@@ -20,6 +20,8 @@ from pathlib import Path
 from aiprov.errors import LabError
 
 _CAP_SYS_RESOURCE = 24
+ENDS_S = 120
+"""For processes, groups and interfaces to end, on a machine that others keep busy."""
 _REAPED = {errno.ESRCH, errno.EINVAL, errno.ENOENT}
 """What pidfd_open says, by the kernel's version, of a process that has just gone."""
 

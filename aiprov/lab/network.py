@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from aiprov.errors import LabError
-from aiprov.lab.machine import call, run, until
+from aiprov.lab.machine import ENDS_S, call, run, until
 from aiprov.lab.state import Folder, Intent, Network
 
 PREFIX = "aplab"
@@ -92,7 +92,7 @@ def unplug(*cables: str) -> None:
     until(
         lambda: not any((_SYS_NET / cable).exists() for cable in cables),
         f"the interfaces {' '.join(cables)} to vanish",
-        timeout=120,
+        timeout=ENDS_S,
     )
 
 

@@ -19,7 +19,7 @@ from aiprov.lab import HostSpec, Lab, gpus
 from aiprov.lab.machine import until
 from tests.lab import cloud_boot
 from tests.lab.conftest import LabHost
-from tests.slow.clusters import Cluster, asks, pod, service, waited
+from tests.slow.clusters import PODS_S, Cluster, asks, pod, service, waited
 from tests.unit.actions.validations import validation
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(3300)]
@@ -110,7 +110,7 @@ def test_more_gpus_than_there_are_keep_a_pod_waiting(cluster: Cluster):
         told = cluster.asked("pod", "greedy")["status"].get("conditions") or []
         return any("Insufficient nvidia.com/gpu" in one.get("message", "") for one in told)
 
-    waited(refused, "the scheduler has no node for it", timeout=420)
+    waited(refused, "the scheduler has no node for it", timeout=PODS_S)
     cluster.kubectl("delete", "pod", "greedy", "--ignore-not-found")
 
 
